@@ -1,0 +1,4 @@
+//! touchstone: live customer-experience metrics from a stream of touchpoints.
+pub mod pipeline;
+pub mod record;
+pub mod touchpoint;
