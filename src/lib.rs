@@ -1,4 +1,7 @@
 //! touchstone: live customer-experience metrics from a stream of touchpoints.
+pub mod engine;
+pub mod metrics;
 pub mod pipeline;
 pub mod record;
+pub mod statistics;
 pub mod touchpoint;

@@ -9,7 +9,7 @@
 mod decode;
 mod reject;
 
-pub use decode::{DecodeContext, Limits, decode};
+pub use decode::{DecodeContext, Limits, content_hash, decode, identity_hash};
 pub use reject::{RejectReason, Rejection};
 
 use std::borrow::Cow;

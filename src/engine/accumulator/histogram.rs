@@ -1,0 +1,168 @@
+//! A histogram of durations in whole milliseconds, with relative error of at most 0.6 %.
+//!
+//! The buckets are those of an exponential histogram of base 2^(1/64) in seconds (schema 6 of Prometheus
+//! native and OpenTelemetry histograms), rounded down to whole milliseconds: a table of integer bounds made
+//! with multiplication and square roots alone, the same on every machine. Zero has a bucket of its own.
+
+use std::sync::LazyLock;
+
+/// Upper bounds (inclusive, in ms) of the buckets; the first holds only 0. The last is above one week.
+///
+/// Source of the base: OpenTelemetry data model, "ExponentialHistogram", scale 6.
+pub fn bounds() -> &'static [i64] {
+    static BOUNDS: LazyLock<Vec<i64>> = LazyLock::new(make_bounds);
+    &BOUNDS
+}
+
+fn make_bounds() -> Vec<i64> {
+    // roots[i] = 2^(1/2^(i+1)); a square root is exactly rounded by IEEE 754, everywhere.
+    let mut roots = [0.0f64; 6];
+    let mut root = 2.0f64;
+    for slot in &mut roots {
+        root = root.sqrt();
+        *slot = root;
+    }
+    let power = |sixty_fourths: i64| -> f64 {
+        let mut value = 1000.0f64; // milliseconds
+        let whole = sixty_fourths.div_euclid(64);
+        for _ in 0..whole.abs() {
+            value = if whole < 0 { value / 2.0 } else { value * 2.0 };
+        }
+        let part = sixty_fourths.rem_euclid(64);
+        for (bit, root) in roots.iter().enumerate() {
+            if part & (32 >> bit) != 0 {
+                value *= root;
+            }
+        }
+        value
+    };
+    // 2^(-640/64) s is below 1 ms; 2^(1231/64) s is above a week.
+    let mut bounds = vec![0];
+    for step in -640..=1231 {
+        let bound = power(step) as i64;
+        if bound > *bounds.last().expect("starts with 0") {
+            bounds.push(bound);
+        }
+    }
+    bounds
+}
+
+/// The bucket of a duration in ms; negative ones count as 0, longer ones than the table in its last bucket.
+pub fn bucket(milliseconds: i64) -> u16 {
+    let bounds = bounds();
+    let index = bounds.partition_point(|bound| *bound < milliseconds);
+    u16::try_from(index.min(bounds.len() - 1)).expect("fewer than 65,536 buckets")
+}
+
+/// Counts per bucket, sorted by bucket, without zeros.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Histogram {
+    buckets: Vec<(u16, i64)>,
+}
+
+impl Histogram {
+    /// Adds `count` durations of `milliseconds`.
+    pub fn add(&mut self, milliseconds: i64, count: i64) {
+        self.add_to_bucket(bucket(milliseconds), count);
+    }
+
+    /// Adds `count` to a bucket by its index.
+    pub fn add_to_bucket(&mut self, bucket: u16, count: i64) {
+        match self.buckets.binary_search_by_key(&bucket, |(index, _)| *index) {
+            Ok(at) => {
+                self.buckets[at].1 += count;
+                if self.buckets[at].1 == 0 {
+                    self.buckets.remove(at);
+                }
+            }
+            Err(at) if count != 0 => self.buckets.insert(at, (bucket, count)),
+            Err(_) => {}
+        }
+    }
+
+    /// Adds every count of `other`.
+    pub fn merge(&mut self, other: &Histogram) {
+        if self.buckets.is_empty() {
+            self.buckets.clone_from(&other.buckets);
+            return;
+        }
+        for (bucket, count) in &other.buckets {
+            self.add_to_bucket(*bucket, *count);
+        }
+    }
+
+    /// Turns every count into its negative.
+    pub fn negate(&mut self) {
+        self.buckets.iter_mut().for_each(|(_, count)| *count = -*count);
+    }
+
+    /// (bucket, count), sorted by bucket.
+    pub fn buckets(&self) -> &[(u16, i64)] {
+        &self.buckets
+    }
+
+    /// How many durations were added.
+    pub fn total(&self) -> i64 {
+        self.buckets.iter().map(|(_, count)| count).sum()
+    }
+
+    /// The quantile `per_mille` / 1000 in milliseconds: the element of rank ceil(q n), as the geometric
+    /// middle of its bucket. `None` without data. 0 is exact; else the relative error is at most 0.6 %.
+    ///
+    /// ```
+    /// use touchstone::engine::accumulator::Histogram;
+    /// let mut waits = Histogram::default();
+    /// (1..=100).for_each(|second| waits.add(second * 1000, 1));
+    /// let p90 = waits.quantile(900).expect("there is data");
+    /// assert!((p90 / 90_000.0 - 1.0).abs() < 0.006);
+    /// ```
+    pub fn quantile(&self, per_mille: i64) -> Option<f64> {
+        let total = self.total();
+        if total <= 0 {
+            return None;
+        }
+        let rank = (total * per_mille + 999) / 1000;
+        let mut seen = 0;
+        for (bucket, count) in &self.buckets {
+            seen += count;
+            if seen >= rank {
+                return Some(middle(*bucket));
+            }
+        }
+        None
+    }
+}
+
+/// The geometric middle of the whole milliseconds that a bucket holds.
+fn middle(bucket: u16) -> f64 {
+    let bounds = bounds();
+    let index = usize::from(bucket);
+    if index == 0 {
+        return 0.0;
+    }
+    let least = (bounds[index - 1] + 1) as f64;
+    let greatest = bounds[index] as f64;
+    (least * greatest).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_rise_and_hold_a_week() {
+        assert!(bounds().windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(*bounds().last().unwrap() >= 7 * 24 * 3_600_000);
+        assert!(bounds().contains(&1000) && bounds().contains(&1024) && bounds().contains(&64_000));
+    }
+
+    #[test]
+    fn every_value_is_within_six_tenths_of_a_percent() {
+        let mut worst = 0.0f64;
+        for value in (1..200_000).chain((200_000..604_800_000).step_by(7_919)) {
+            worst = worst.max((middle(bucket(value)) / value as f64 - 1.0).abs());
+        }
+        assert!(worst <= 0.006, "{worst}");
+        assert_eq!(middle(bucket(0)), 0.0);
+    }
+}

@@ -1,0 +1,81 @@
+//! Counts per name, for maps inside a cell: touches by channel, customers lost by reason.
+
+use std::collections::BTreeMap;
+
+/// Where a name beyond the bound is counted.
+pub const OTHER: &str = "_other";
+
+/// Counts per name, sorted, without zeros.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Tally {
+    counts: BTreeMap<Box<str>, i64>,
+}
+
+impl Tally {
+    /// Adds `count` to `name`.
+    pub fn add(&mut self, name: &str, count: i64) {
+        match self.counts.get_mut(name) {
+            Some(present) => {
+                *present += count;
+                if *present == 0 {
+                    self.counts.remove(name);
+                }
+            }
+            None if count != 0 => {
+                self.counts.insert(name.into(), count);
+            }
+            None => {}
+        }
+    }
+
+    /// Adds every count of `other`; a name that would be one more than `names_max` counts under [`OTHER`].
+    /// Says how many counts that were.
+    pub fn merge(&mut self, other: &Tally, names_max: usize) -> i64 {
+        let mut overflow = 0;
+        for (name, count) in &other.counts {
+            if self.counts.len() >= names_max && !self.counts.contains_key(name) && &**name != OTHER {
+                self.add(OTHER, *count);
+                overflow += count;
+            } else {
+                self.add(name, *count);
+            }
+        }
+        overflow
+    }
+
+    /// Turns every count into its negative.
+    pub fn negate(&mut self) {
+        self.counts.values_mut().for_each(|count| *count = -*count);
+    }
+
+    /// (name, count), sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.counts.iter().map(|(name, count)| (&**name, *count))
+    }
+
+    /// The count of one name.
+    pub fn get(&self, name: &str) -> i64 {
+        self.counts.get(name).copied().unwrap_or(0)
+    }
+
+    /// Whether nothing is counted.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_beyond_the_bound_count_as_other() {
+        let mut tally = Tally::default();
+        let mut more = Tally::default();
+        ["a", "b", "c"].iter().for_each(|name| more.add(name, 2));
+        assert_eq!(tally.merge(&more, 2), 2);
+        assert_eq!(tally.iter().collect::<Vec<_>>(), vec![("_other", 2), ("a", 2), ("b", 2)]);
+        assert_eq!(tally.merge(&more, 2), 2, "kept names go on counting under their own name");
+        assert_eq!((tally.get("a"), tally.get(OTHER)), (4, 4));
+    }
+}

@@ -1,0 +1,100 @@
+//! The cell: everything one metric set counts for one slice in one pane.
+//!
+//! A metric set declares its [`Shape`]; the cell holds the accumulators in that order. Merging knows no
+//! metric: it adds integers. That is why the laws (merge is a commutative group; encode then decode is the
+//! identity) are tested once, for all metric sets.
+
+use super::accumulator::{Distribution, Histogram, Tally};
+
+/// One count of a metric set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// The name in `counts`, in the unit its suffix says.
+    pub name: &'static str,
+    /// Whether it is published in `counts`; the rest is state that figures and histograms need.
+    pub published: bool,
+    /// What it counts, for documentation and help texts.
+    pub help: &'static str,
+}
+
+/// The accumulators a metric set needs, in their order. It never changes for a version of the set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Counts and sums.
+    pub counts: &'static [Count],
+    /// Sums of squares, of the unit squared that the name says.
+    pub squares: &'static [&'static str],
+    /// Histograms of durations.
+    pub histograms: &'static [&'static str],
+    /// Counts per name; the name is the one in `counts`.
+    pub tallies: &'static [&'static str],
+    /// Counts per scale and score; the name is the one in `counts`.
+    pub distributions: &'static [&'static str],
+}
+
+/// The accumulators of one metric set for one slice in one pane.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Cell {
+    /// How many accepted events fed it.
+    pub events: i64,
+    /// In the order of [`Shape::counts`].
+    pub counts: Box<[i64]>,
+    /// In the order of [`Shape::squares`].
+    pub squares: Box<[i128]>,
+    /// In the order of [`Shape::histograms`].
+    pub histograms: Box<[Histogram]>,
+    /// In the order of [`Shape::tallies`].
+    pub tallies: Box<[Tally]>,
+    /// In the order of [`Shape::distributions`].
+    pub distributions: Box<[Distribution]>,
+}
+
+impl Cell {
+    /// An empty cell.
+    pub fn new(shape: &Shape) -> Cell {
+        Cell {
+            events: 0,
+            counts: vec![0; shape.counts.len()].into(),
+            squares: vec![0; shape.squares.len()].into(),
+            histograms: vec![Histogram::default(); shape.histograms.len()].into(),
+            tallies: vec![Tally::default(); shape.tallies.len()].into(),
+            distributions: vec![Distribution::default(); shape.distributions.len()].into(),
+        }
+    }
+
+    /// Adds everything `other` holds. A map keeps at most `keys_max` keys of its own; says how many counts
+    /// went under `_other` for that.
+    ///
+    /// # Panics
+    /// When the two are of different shapes, which no caller can bring about from outside.
+    pub fn merge(&mut self, other: &Cell, keys_max: usize) -> i64 {
+        assert!(self.fits(other), "cells of one metric set have one shape");
+        self.events += other.events;
+        self.counts.iter_mut().zip(&other.counts).for_each(|(mine, more)| *mine += more);
+        self.squares.iter_mut().zip(&other.squares).for_each(|(mine, more)| *mine += more);
+        self.histograms.iter_mut().zip(&other.histograms).for_each(|(mine, more)| mine.merge(more));
+        let tallies = self.tallies.iter_mut().zip(&other.tallies);
+        let overflow: i64 = tallies.map(|(mine, more)| mine.merge(more, keys_max)).sum();
+        let distributions = self.distributions.iter_mut().zip(&other.distributions);
+        overflow + distributions.map(|(mine, more)| mine.merge(more, keys_max)).sum::<i64>()
+    }
+
+    /// Turns every count into its negative, so that merging it takes the cell back.
+    pub fn negate(&mut self) {
+        self.events = -self.events;
+        self.counts.iter_mut().for_each(|count| *count = -*count);
+        self.squares.iter_mut().for_each(|square| *square = -*square);
+        self.histograms.iter_mut().for_each(Histogram::negate);
+        self.tallies.iter_mut().for_each(Tally::negate);
+        self.distributions.iter_mut().for_each(Distribution::negate);
+    }
+
+    /// Whether both are of the same shape.
+    pub fn fits(&self, other: &Cell) -> bool {
+        self.counts.len() == other.counts.len()
+            && self.squares.len() == other.squares.len()
+            && self.histograms.len() == other.histograms.len()
+            && self.tallies.len() == other.tallies.len()
+            && self.distributions.len() == other.distributions.len()
+    }
+}

@@ -1,0 +1,85 @@
+//! Slices: a group-by and its values. `queue` by channel and queue; `all` by nothing.
+
+use super::accumulator::OTHER;
+use crate::touchpoint::{Dimension, Dimensions};
+
+/// The value of a dimension that an event does not carry.
+pub const NONE: &str = "_none";
+
+/// A way of grouping: its name and the dimensions it groups by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupBy {
+    /// The name in keys and labels.
+    pub name: String,
+    /// The dimensions, in the order in which their values are written.
+    pub dimensions: Vec<Dimension>,
+}
+
+impl GroupBy {
+    /// The group-bys that exist, with those that are on by default first (`agent` and `topic` are off).
+    pub fn known() -> Vec<GroupBy> {
+        use Dimension::{Agent, Channel, Queue, Region, Segment, Team, Topic};
+        [
+            ("all", &[][..]),
+            ("channel", &[Channel]),
+            ("queue", &[Channel, Queue]),
+            ("team", &[Team]),
+            ("region", &[Region]),
+            ("segment", &[Segment]),
+            ("agent", &[Agent]),
+            ("topic", &[Topic]),
+        ]
+        .into_iter()
+        .map(|(name, dimensions)| GroupBy { name: name.into(), dimensions: dimensions.to_vec() })
+        .collect()
+    }
+
+    /// The known group-by of that name.
+    pub fn parse(name: &str) -> Option<GroupBy> {
+        GroupBy::known().into_iter().find(|group_by| group_by.name == name)
+    }
+}
+
+/// The values of a slice, in the order of its group-by's dimensions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Values(pub Box<[Box<str>]>);
+
+impl Values {
+    /// The values that count what lies beyond the bound: `_other` in every place.
+    pub fn other(group_by: &GroupBy) -> Values {
+        Values(group_by.dimensions.iter().map(|_| OTHER.into()).collect())
+    }
+}
+
+/// The dimensions that at least one group-by of a metric set looks at: what events are told apart by
+/// while they are counted, before they are expanded into slices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TupleShape {
+    /// The dimensions, in the order of [`Dimension`].
+    pub dimensions: Vec<Dimension>,
+    /// Per group-by the places of its dimensions in the tuple.
+    places: Vec<Vec<usize>>,
+}
+
+impl TupleShape {
+    /// The tuple that these group-bys need.
+    pub fn new(group_bys: &[GroupBy]) -> TupleShape {
+        let wanted = |dimension: &Dimension| group_bys.iter().any(|by| by.dimensions.contains(dimension));
+        let dimensions: Vec<Dimension> = Dimension::ALL.into_iter().filter(wanted).collect();
+        let place = |dimension: &Dimension| {
+            dimensions.iter().position(|have| have == dimension).expect("every dimension of a group-by is wanted")
+        };
+        let places = group_bys.iter().map(|by| by.dimensions.iter().map(place).collect()).collect();
+        TupleShape { dimensions, places }
+    }
+
+    /// The values of an event, `_none` where it carries none.
+    pub fn of<'a>(&'a self, dimensions: &'a Dimensions<'_>) -> impl Iterator<Item = &'a str> + Clone {
+        self.dimensions.iter().map(|dimension| dimensions.get(*dimension).unwrap_or(NONE))
+    }
+
+    /// The values of a tuple in the `group_by`-th group-by.
+    pub fn project(&self, group_by: usize, tuple: &[Box<str>]) -> Values {
+        Values(self.places[group_by].iter().map(|place| tuple[*place].clone()).collect())
+    }
+}

@@ -1,0 +1,396 @@
+//! Fold: one task per input partition. Judges each item, once and for ever, and counts the accepted ones.
+//!
+//! It keeps no aggregate between commits: only the watermark, the remembered ids and the open deltas. An
+//! item is judged late before it moves the watermark, and late before duplicate (I-4).
+
+use crate::engine::cell::Cell;
+use crate::engine::codec::{CodecError, FoldMetadata};
+use crate::engine::dedup::{Ids, Seen};
+use crate::engine::plan::{InputPlan, Plan, SetPlan};
+use crate::engine::section::{Group, Section, SourceId, Standing, Totals};
+use crate::engine::slice::Values;
+use crate::engine::watermark::Policy;
+use crate::touchpoint::{RejectReason, Touchpoint, content_hash, identity_hash};
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashTable};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+/// What became of a valid item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judged {
+    /// It changed an aggregate.
+    Accepted,
+    /// It is older than the watermark minus the lateness.
+    Late,
+    /// It was accepted before; `conflicting` when its content differs.
+    Duplicate {
+        /// Whether the content differs from that of the first one.
+        conflicting: bool,
+    },
+}
+
+/// What a commit makes certain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct State {
+    standing: Standing,
+    newest: Option<i64>,
+    oldest: Option<i64>,
+    totals: Totals,
+    rejected: BTreeMap<RejectReason, i64>,
+    registered: bool,
+}
+
+/// The task of one source.
+pub struct Fold {
+    plan: Arc<Plan>,
+    input: usize,
+    source: SourceId,
+    partitions: i32,
+    covered_from: i64,
+    state: State,
+    committed: State,
+    ids: Ids,
+    open: Vec<OpenDeltas>,
+}
+
+impl Fold {
+    /// The task of a source that is taken in for the first time, from `offset` on.
+    ///
+    /// `covered_from` is the time from which its log holds everything; `partitions` those of its topic.
+    pub fn first(
+        plan: Arc<Plan>,
+        input: usize,
+        partition: i32,
+        partitions: i32,
+        offset: i64,
+        covered_from: i64,
+    ) -> Fold {
+        let settings = &plan.inputs[input];
+        let state = State {
+            standing: Standing { offset, watermark: None, accepted: 0 },
+            newest: None,
+            oldest: None,
+            totals: Totals::default(),
+            rejected: BTreeMap::new(),
+            registered: false,
+        };
+        Fold {
+            input,
+            source: SourceId { input: settings.name.clone(), epoch: settings.epoch, partition },
+            partitions,
+            covered_from,
+            committed: state.clone(),
+            state,
+            ids: Ids::new(settings.dedup_ids_max, !settings.policy.bounded),
+            open: plan.sets.iter().map(|_| OpenDeltas::default()).collect(),
+            plan,
+        }
+    }
+
+    /// The task of a source that goes on from a committed offset. Before it takes anything, every record in
+    /// `[replay_from, offset)` must be shown to [`Fold::relearn`]; the second value is that `replay_from`.
+    ///
+    /// # Errors
+    /// The metadata is not ours or names another epoch: the source must not be taken in.
+    pub fn resumed(
+        plan: Arc<Plan>,
+        input: usize,
+        partition: i32,
+        partitions: i32,
+        offset: i64,
+        metadata: &str,
+    ) -> Result<(Fold, i64), CodecError> {
+        let memory = FoldMetadata::decode(metadata)?;
+        let mut fold = Fold::first(plan, input, partition, partitions, offset, memory.covered_from);
+        if memory.epoch != fold.source.epoch {
+            let (was, is) = (memory.epoch, fold.source.epoch);
+            return Err(CodecError::Damaged(format!("offsets of epoch {was}, configured is epoch {is}")));
+        }
+        fold.state = State {
+            standing: Standing { offset, watermark: memory.watermark, accepted: memory.totals.accepted },
+            newest: memory.newest,
+            oldest: memory.oldest,
+            totals: memory.totals,
+            rejected: memory.rejected,
+            registered: true,
+        };
+        fold.committed = fold.state.clone();
+        fold.ids.set_floor(memory.dedup_floor.unwrap_or(i64::MIN));
+        let replay_from = if fold.settings().dedup { memory.replay_from.min(offset) } else { offset };
+        Ok((fold, replay_from))
+    }
+
+    /// Learns an id again after a restart, if it was accepted then and still counts.
+    pub fn relearn(&mut self, touchpoint: &Touchpoint<'_>, offset: i64) {
+        let horizon = self.horizon();
+        let counted = touchpoint.time >= horizon && Some(touchpoint.time) <= self.committed.newest;
+        if self.settings().dedup && counted {
+            let id = identity_hash(&touchpoint.source, &touchpoint.id);
+            self.ids.check(id, touchpoint.time, content_hash(touchpoint), offset, horizon);
+        }
+    }
+
+    /// Every record before the committed offset has been shown to [`Fold::relearn`].
+    pub fn relearned(&mut self) {
+        self.ids.committed(self.horizon());
+    }
+
+    /// Judges a valid item of the record at `offset`, and counts it if it is accepted.
+    pub fn item(&mut self, touchpoint: &Touchpoint<'_>, offset: i64) -> Judged {
+        let horizon = self.horizon();
+        if touchpoint.time < horizon {
+            self.state.totals.late += 1;
+            return Judged::Late;
+        }
+        if self.settings().dedup {
+            let id = identity_hash(&touchpoint.source, &touchpoint.id);
+            let seen = self.ids.check(id, touchpoint.time, content_hash(touchpoint), offset, horizon);
+            if seen != Seen::New {
+                let conflicting = seen == Seen::Conflicting;
+                self.state.totals.duplicate += 1;
+                self.state.totals.conflicting += i64::from(conflicting);
+                return Judged::Duplicate { conflicting };
+            }
+        }
+        self.accept(touchpoint);
+        Judged::Accepted
+    }
+
+    fn accept(&mut self, touchpoint: &Touchpoint<'_>) {
+        let base = self.plan.geometry.base();
+        let pane = touchpoint.time.div_euclid(base).saturating_mul(base);
+        let feeds = &self.plan.inputs[self.input].feeds;
+        for ((plan, open), feeds) in self.plan.sets.iter().zip(&mut self.open).zip(feeds) {
+            if *feeds && plan.set.feeds(touchpoint) {
+                open.add(plan, touchpoint, pane);
+            }
+        }
+        let state = &mut self.state;
+        state.newest = state.newest.max(Some(touchpoint.time));
+        state.oldest = Some(state.oldest.map_or(touchpoint.time, |oldest| oldest.min(touchpoint.time)));
+        state.totals.accepted += 1;
+        state.standing.accepted += 1;
+        state.standing.watermark =
+            self.plan.inputs[self.input].policy.after_event(state.standing.watermark, touchpoint.time);
+    }
+
+    /// Counts a rejected item.
+    pub fn rejected(&mut self, reason: RejectReason) {
+        self.state.totals.rejected += 1;
+        *self.state.rejected.entry(reason).or_insert(0) += 1;
+    }
+
+    /// Counts a skipped item.
+    pub fn skipped(&mut self) {
+        self.state.totals.skipped += 1;
+    }
+
+    /// Every item of the record at `offset` has been judged.
+    pub fn record_done(&mut self, offset: i64) {
+        self.state.totals.records += 1;
+        self.state.standing.offset = offset + 1;
+    }
+
+    /// It was proved that at `drained_at` nothing was left to take. [`crate::engine::time::END_OF_TIME`]
+    /// says that nothing will ever come.
+    pub fn silent(&mut self, drained_at: i64) {
+        self.state.standing.watermark = self.policy().after_silence(self.state.standing.watermark, drained_at);
+    }
+
+    /// Whether a commit would say anything that the last one did not.
+    pub fn has_news(&self) -> bool {
+        !self.state.registered || self.state != self.committed
+    }
+
+    /// How many distinct tuples are open: what the next commit must expand.
+    pub fn open_tuples(&self) -> usize {
+        self.open.iter().map(|open| open.tuples.len()).sum()
+    }
+
+    /// What this source adds since the last commit.
+    pub fn section(&self) -> Section {
+        let mut groups = Vec::new();
+        let mut events = Vec::new();
+        for (plan, open) in self.plan.sets.iter().zip(&self.open) {
+            if open.tuples.is_empty() {
+                continue;
+            }
+            events.push((plan.set.name().to_string(), open.events));
+            groups.extend(open.expand(plan));
+        }
+        Section {
+            source: self.source.clone(),
+            partitions: self.partitions,
+            from: self.committed.standing,
+            to: self.state.standing,
+            newest: self.state.newest,
+            oldest: self.state.oldest,
+            covered_from: self.covered_from,
+            events,
+            groups,
+        }
+    }
+
+    /// The metadata that is stored beside the offset of [`Fold::offset`].
+    pub fn metadata(&self) -> FoldMetadata {
+        let offset = self.state.standing.offset;
+        FoldMetadata {
+            epoch: self.source.epoch,
+            watermark: self.state.standing.watermark,
+            newest: self.state.newest,
+            oldest: self.state.oldest,
+            covered_from: self.covered_from,
+            replay_from: self.ids.replay_from(self.horizon(), offset),
+            dedup_floor: Some(self.ids.floor()).filter(|floor| *floor != i64::MIN),
+            totals: self.state.totals,
+            rejected: self.state.rejected.clone(),
+        }
+    }
+
+    /// The commit that carried the last [`Fold::section`] is true.
+    ///
+    /// # Panics
+    /// When an item went through no door, or through two: a broken rule of our own.
+    pub fn committed(&mut self) {
+        self.state.registered = true;
+        self.committed = self.state.clone();
+        self.ids.committed(self.horizon());
+        self.open.iter_mut().for_each(OpenDeltas::clear);
+        let rejected: i64 = self.state.rejected.values().sum();
+        let totals = &self.state.totals;
+        assert_eq!(rejected, totals.rejected, "{}: reasons add up to the rejected items", self.source);
+        assert_eq!(totals.accepted, self.state.standing.accepted, "{}: accepted is counted once", self.source);
+    }
+
+    /// The commit certainly did not happen: forgets everything since the last one. The next record to take
+    /// is that at [`Fold::offset`].
+    pub fn aborted(&mut self) {
+        self.state = self.committed.clone();
+        self.ids.aborted();
+        self.open.iter_mut().for_each(OpenDeltas::clear);
+    }
+
+    /// The next offset to take.
+    pub fn offset(&self) -> i64 {
+        self.state.standing.offset
+    }
+
+    /// The watermark.
+    pub fn watermark(&self) -> Option<i64> {
+        self.state.standing.watermark
+    }
+
+    /// The newest accepted event time.
+    pub fn newest(&self) -> Option<i64> {
+        self.state.newest
+    }
+
+    /// Lifetime counts that are committed.
+    pub fn committed_totals(&self) -> (&Totals, &BTreeMap<RejectReason, i64>) {
+        (&self.committed.totals, &self.committed.rejected)
+    }
+
+    /// Which source it is.
+    pub fn source(&self) -> &SourceId {
+        &self.source
+    }
+
+    /// The ids it remembers.
+    pub fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
+    fn settings(&self) -> &InputPlan {
+        &self.plan.inputs[self.input]
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.settings().policy
+    }
+
+    fn horizon(&self) -> i64 {
+        self.policy().horizon(self.state.standing.watermark)
+    }
+}
+
+/// What was counted for one metric set since the last commit, told apart by the tuple of its dimensions.
+#[derive(Default)]
+struct OpenDeltas {
+    index: HashTable<usize>,
+    tuples: Vec<Tuple>,
+    events: i64,
+}
+
+struct Tuple {
+    hash: u64,
+    pane: i64,
+    values: Box<[Box<str>]>,
+    cell: Cell,
+}
+
+impl OpenDeltas {
+    /// One lookup: by pane and tuple.
+    fn add(&mut self, plan: &SetPlan, touchpoint: &Touchpoint<'_>, pane: i64) {
+        let values = plan.tuple.of(&touchpoint.dimensions);
+        let hash = hash(pane, values.clone());
+        let tuples = &mut self.tuples;
+        let same = |at: &usize| {
+            let tuple = &tuples[*at];
+            tuple.hash == hash && tuple.pane == pane && values.clone().eq(tuple.values.iter().map(|value| &**value))
+        };
+        let at = match self.index.find(hash, same) {
+            Some(at) => *at,
+            None => {
+                let at = tuples.len();
+                let values = values.map(Box::from).collect();
+                tuples.push(Tuple { hash, pane, values, cell: Cell::new(plan.set.shape()) });
+                self.index.insert_unique(hash, at, |at| tuples[*at].hash);
+                at
+            }
+        };
+        let cell = &mut self.tuples[at].cell;
+        plan.set.add(touchpoint, cell);
+        cell.events += 1;
+        self.events += 1;
+    }
+
+    /// Every tuple counts in one slice of each group-by.
+    fn expand(&self, plan: &SetPlan) -> Vec<Group> {
+        let mut groups = Vec::with_capacity(plan.group_bys.len());
+        for (by, group_by) in plan.group_bys.iter().enumerate() {
+            let mut cells: HashMap<(i64, Values), Cell, FixedState> = HashMap::default();
+            for tuple in &self.tuples {
+                let cell = cells.entry((tuple.pane, plan.tuple.project(by, &tuple.values)));
+                cell.and_modify(|cell| _ = cell.merge(&tuple.cell, usize::MAX)).or_insert_with(|| tuple.cell.clone());
+            }
+            let mut cells: Vec<(Values, i64, Cell)> =
+                cells.into_iter().map(|((pane, values), cell)| (values, pane, cell)).collect();
+            cells.sort_unstable_by(|left, right| (&left.0, left.1).cmp(&(&right.0, right.1)));
+            groups.push(Group {
+                set: plan.set.name().to_string(),
+                group_by: group_by.name.clone(),
+                definitions: plan.definitions[by],
+                cells,
+            });
+        }
+        groups
+    }
+
+    fn clear(&mut self) {
+        self.index.clear();
+        self.tuples.clear();
+        self.events = 0;
+    }
+}
+
+fn hash<'a>(pane: i64, values: impl Iterator<Item = &'a str>) -> u64 {
+    let mut hasher = FixedState::default().build_hasher();
+    hasher.write_i64(pane);
+    for value in values {
+        hasher.write(value.as_bytes());
+        hasher.write_u8(0xff);
+    }
+    hasher.finish()
+}

@@ -1,0 +1,12 @@
+//! The two stages: fold counts what one source brings, merge adds up what all sources brought.
+//!
+//! Both are driven the same way. Items or sections go in; `prepare` gives what a commit makes true;
+//! `committed` or `aborted` says whether it did. Between two commits nothing is certain, and an abort takes
+//! all of it back.
+
+mod fold;
+mod merge;
+mod store;
+
+pub use fold::{Fold, Judged};
+pub use merge::{Merge, MergeCommit, SetTime};

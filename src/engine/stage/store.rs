@@ -1,0 +1,169 @@
+//! The panes of one group-by of one metric set, and how a commit that failed is taken back.
+//!
+//! Every change goes through [`Series::pane`] or [`Series::remove`], which keep what was there before the
+//! first change since the last commit. A bound on distinct values holds here: past it a value counts under
+//! `_other`, decided in the order of the log; a value is freed with its last pane.
+
+use crate::engine::cell::Cell;
+use crate::engine::plan::Plan;
+use crate::engine::slice::Values;
+use std::collections::BTreeMap;
+
+/// A pane and what is to be done with it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Pane {
+    pub cell: Cell,
+    /// The commit in which it was touched last.
+    touched: u64,
+    /// Whether it changed since the last checkpoint.
+    pub dirty: bool,
+    /// Whether a checkpoint holds it, so that it needs a tombstone when it leaves.
+    pub stored: bool,
+}
+
+/// The panes of one slice, per level.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Slice {
+    pub panes: Vec<BTreeMap<i64, Pane>>,
+    /// Rises whenever something is counted; tells that the slice must be looked at again.
+    pub changes: u64,
+}
+
+impl Slice {
+    fn is_empty(&self) -> bool {
+        self.panes.iter().all(BTreeMap::is_empty)
+    }
+
+    /// The cell of a window's instance: its panes added up. `None` without any event.
+    pub fn window(&self, plan: &Plan, window: usize, start: i64) -> Option<Cell> {
+        let mut sum: Option<Cell> = None;
+        for (level, start) in plan.geometry.panes(window, start) {
+            let Some(pane) = self.panes[level].get(&start) else { continue };
+            match &mut sum {
+                Some(sum) => drop(sum.merge(&pane.cell, plan.values_max)),
+                None => sum = Some(pane.cell.clone()),
+            }
+        }
+        sum.filter(|cell| cell.events != 0)
+    }
+}
+
+/// All slices of one group-by of one metric set.
+#[derive(Debug)]
+pub(super) struct Series {
+    /// Index of the metric set in the plan.
+    pub set: usize,
+    /// Index of the group-by in the metric set.
+    pub by: usize,
+    pub slices: BTreeMap<Values, Slice>,
+    levels: usize,
+    undo: Vec<Undo>,
+    commit: u64,
+    /// How many events counted under `_other`.
+    pub overflow: i64,
+}
+
+#[derive(Debug)]
+struct Undo {
+    values: Values,
+    level: usize,
+    start: i64,
+    before: Option<Pane>,
+}
+
+impl Series {
+    pub fn new(set: usize, by: usize, levels: usize) -> Series {
+        Series { set, by, slices: BTreeMap::new(), levels, undo: Vec::new(), commit: 1, overflow: 0 }
+    }
+
+    /// The values under which `values` counts: its own, or `_other` beyond the bound.
+    pub fn keep(&self, plan: &Plan, values: &Values) -> Values {
+        if values.0.is_empty() || self.slices.contains_key(values) {
+            return values.clone();
+        }
+        let other = Values::other(&plan.sets[self.set].group_bys[self.by]);
+        let own = self.slices.len() - usize::from(self.slices.contains_key(&other));
+        if own < plan.values_max { values.clone() } else { other }
+    }
+
+    /// Adds a cell to one pane.
+    pub fn add(&mut self, plan: &Plan, values: &Values, level: usize, start: i64, cell: &Cell) {
+        let levels = self.levels;
+        let slice = self.slices.entry(values.clone()).or_default();
+        slice.panes.resize_with(levels, BTreeMap::new);
+        slice.changes += 1;
+        let commit = self.commit;
+        match slice.panes[level].get_mut(&start) {
+            Some(pane) => {
+                if pane.touched != commit {
+                    self.undo.push(Undo { values: values.clone(), level, start, before: Some(pane.clone()) });
+                }
+                pane.touched = commit;
+                pane.dirty = true;
+                let _ = pane.cell.merge(cell, plan.values_max);
+            }
+            None => {
+                self.undo.push(Undo { values: values.clone(), level, start, before: None });
+                let mut own = Cell::new(plan.sets[self.set].set.shape());
+                let _ = own.merge(cell, plan.values_max);
+                let pane = Pane { cell: own, touched: commit, dirty: true, stored: false };
+                slice.panes[level].insert(start, pane);
+            }
+        }
+    }
+
+    /// Puts a pane back as a checkpoint holds it.
+    pub fn restore(&mut self, values: Values, level: usize, start: i64, cell: Cell) {
+        let levels = self.levels;
+        let slice = self.slices.entry(values).or_default();
+        slice.panes.resize_with(levels, BTreeMap::new);
+        slice.changes += 1;
+        slice.panes[level].insert(start, Pane { cell, touched: 0, dirty: false, stored: true });
+    }
+
+    /// Lets every pane go that is of no more use, and every slice that has none left. Panes that a
+    /// checkpoint holds are handed to `gone`.
+    pub fn evict(&mut self, plan: &Plan, final_until: i64, gone: &mut Vec<(Values, usize, i64)>) {
+        let Series { slices, undo, commit, .. } = self;
+        slices.retain(|values, slice| {
+            for (level, panes) in slice.panes.iter_mut().enumerate() {
+                while let Some(entry) = panes.first_entry() {
+                    if !plan.geometry.expired(level, *entry.key(), final_until) {
+                        break;
+                    }
+                    let (start, pane) = entry.remove_entry();
+                    if pane.stored {
+                        gone.push((values.clone(), level, start));
+                    }
+                    // What was first touched in this commit has its way back recorded already.
+                    if pane.touched != *commit {
+                        undo.push(Undo { values: values.clone(), level, start, before: Some(pane) });
+                    }
+                }
+            }
+            !slice.is_empty()
+        });
+    }
+
+    pub fn committed(&mut self) {
+        self.undo.clear();
+        self.commit += 1;
+    }
+
+    pub fn aborted(&mut self) {
+        let levels = self.levels;
+        while let Some(Undo { values, level, start, before }) = self.undo.pop() {
+            let slice = self.slices.entry(values.clone()).or_default();
+            slice.panes.resize_with(levels, BTreeMap::new);
+            slice.changes += 1;
+            match before {
+                Some(pane) => drop(slice.panes[level].insert(start, pane)),
+                None => drop(slice.panes[level].remove(&start)),
+            }
+            if slice.is_empty() {
+                self.slices.remove(&values);
+            }
+        }
+        self.commit += 1;
+    }
+}
