@@ -33,6 +33,11 @@ pub trait MetricSet: Send + Sync {
     /// The figures of a cell, in the order of their names; those whose denominator is 0 are left out.
     fn figures(&self, cell: &Cell, group_by: &GroupBy) -> Vec<Figure>;
 
+    /// Whether its answers all lie on one scale, so that they are published per score alone.
+    fn one_scale(&self) -> bool {
+        false
+    }
+
     /// The thresholds that shape its counts, beyond version and group-by: hashed into the definitions id.
     fn thresholds(&self) -> String {
         String::new()

@@ -138,6 +138,10 @@ impl MetricSet for Nps {
         }
     }
 
+    fn one_scale(&self) -> bool {
+        true
+    }
+
     fn samples(&self, cell: &Cell) -> i64 {
         answers(cell)
     }

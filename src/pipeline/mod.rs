@@ -1,2 +1,9 @@
-//! From a log to the engine and back: the ports, the worker loop, alignment and halting.
+//! From a log to the engine and back: the port ([`link`]), the worker loop, and the two stages in it.
+//!
+//! Everything here works on any log: Kafka, the in-memory broker, files.
+
+pub mod board;
+pub mod folding;
 pub mod link;
+pub mod merging;
+pub mod worker;

@@ -7,10 +7,24 @@
 //! Nothing in this module knows Kafka, files, windows or metrics.
 
 mod decode;
+mod field;
+mod hash;
+mod judge;
+mod number;
 mod reject;
+#[cfg(test)]
+mod tests;
+mod time;
+mod tree;
+mod vocabulary;
+mod wire;
 
-pub use decode::{DecodeContext, Limits, content_hash, decode, identity_hash};
+pub use decode::{DecodeContext, Limits, check_limits, decode, decode_event};
+pub use hash::{content_hash, identity_hash};
 pub use reject::{RejectReason, Rejection};
+pub use time::parse_rfc3339;
+#[doc(hidden)] // Only for the benchmark that chooses the JSON parser.
+pub use wire::RawEvent;
 
 use std::borrow::Cow;
 

@@ -119,3 +119,38 @@ impl Rejection {
         Rejection { reason, detail: detail.into() }
     }
 }
+
+/// How much of a value a detail quotes, in bytes.
+const QUOTED_BYTES_MAX: usize = 256;
+
+/// A string as a detail shows it: quoted and escaped, so that control characters cannot break a header or a line; cut
+/// at a character after 256 bytes, with the full length.
+pub(super) fn quote(text: &str) -> String {
+    if text.len() <= QUOTED_BYTES_MAX {
+        return format!("{text:?}");
+    }
+    let cut = text.floor_char_boundary(QUOTED_BYTES_MAX);
+    format!("{:?}... ({} bytes)", &text[..cut], text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_are_in_the_order_of_the_checks_and_read_back() {
+        for (at, reason) in RejectReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at);
+            assert_eq!(RejectReason::parse(reason.name()), Some(reason));
+        }
+    }
+
+    #[test]
+    fn a_long_value_is_cut_at_a_character() {
+        assert_eq!(quote("a\nb"), r#""a\nb""#);
+        let long = "ä".repeat(200);
+        assert_eq!(quote(&long), format!("\"{}\"... (400 bytes)", "ä".repeat(128)));
+        let shifted = format!("x{long}");
+        assert_eq!(quote(&shifted), format!("\"x{}\"... (401 bytes)", "ä".repeat(127)));
+    }
+}

@@ -1,0 +1,297 @@
+//! The published record: its key, its JSON, and the `_watermark` record. One writer for `cx.aggregates` and
+//! for `replay`, so that the same window has the same bytes everywhere (I-9).
+//!
+//! The value is a function of accepted events and definitions alone. Numbers are never rounded: the shortest
+//! decimals that read back the same, always with a point. The schema is in schema/.
+
+use crate::engine::cell::Cell;
+use crate::engine::plan::{Figure, Plan, SetPlan, Stamp};
+use crate::engine::publish::Shown;
+use crate::engine::slice::{GroupBy, Values};
+use crate::engine::stage::SetTime;
+use crate::engine::time::{END_OF_TIME, rfc3339};
+use crate::engine::window::WindowKind;
+use std::fmt::Write;
+
+/// The schema that every record names.
+pub const SCHEMA: &str = "cx.aggregate.v1";
+
+/// The schema of the `_watermark` record.
+pub const WATERMARK_SCHEMA: &str = "cx.watermark.v1";
+
+/// The key of the record that says how far time is closed.
+pub const WATERMARK_KEY: &str = "_watermark";
+
+/// The key of a record: `contacts|1h|1999-01-03T07:00:00Z|queue|voice|PS`. Values are percent-encoded
+/// outside of the unreserved characters of RFC 3986, so that `|` separates and nothing else does.
+pub fn key(plan: &Plan, shown: &Shown) -> String {
+    let set = &plan.sets[shown.set];
+    let window = &plan.geometry.windows()[shown.window];
+    let mut key =
+        format!("{}|{}|{}|{}", set.set.name(), window.name, rfc3339(shown.start), set.group_bys[shown.by].name);
+    for value in shown.values.0.iter() {
+        key.push('|');
+        percent_encode(value, &mut key);
+    }
+    key
+}
+
+fn percent_encode(value: &str, into: &mut String) {
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            into.push(char::from(byte));
+        } else {
+            let _ = write!(into, "%{byte:02X}");
+        }
+    }
+}
+
+/// What a set of records is ordered by, bytewise: metric set, window, start, group-by, values.
+pub fn order(plan: &Plan, shown: &Shown) -> (String, String, String, String, Values) {
+    let set = &plan.sets[shown.set];
+    let window = &plan.geometry.windows()[shown.window];
+    let group_by = set.group_bys[shown.by].name.clone();
+    (set.set.name().into(), window.name.clone(), rfc3339(shown.start), group_by, shown.values.clone())
+}
+
+/// The value of a record, as one line of JSON.
+pub fn value(plan: &Plan, shown: &Shown) -> String {
+    let set = &plan.sets[shown.set];
+    let group_by = &set.group_bys[shown.by];
+    let window = &plan.geometry.windows()[shown.window];
+    let mut json = Json::new();
+    json.open('{');
+    json.name("schema").string(SCHEMA);
+    json.name("metric_set").string(set.set.name());
+    json.name("window").open('{');
+    json.name("name").string(&window.name);
+    json.name("start").string(&rfc3339(shown.start));
+    json.name("end").string(&rfc3339(shown.end));
+    if let WindowKind::CalendarDay(zone) = &window.kind
+        && !zone.is_utc()
+    {
+        json.name("zone").string(zone.name());
+    }
+    json.close('}');
+    json.name("slice").open('{');
+    json.name("by").string(&group_by.name);
+    json.name("values").open('{');
+    for (dimension, value) in group_by.dimensions.iter().zip(shown.values.0.iter()) {
+        json.name(dimension.name()).string(value);
+    }
+    json.close('}').close('}');
+    json.name("state").string(if shown.is_final { "final" } else { "provisional" });
+    json.name("samples").integer(set.set.samples(&shown.cell));
+    counts(&mut json, set, &shown.cell);
+    figures(&mut json, &set.set.figures(&shown.cell, group_by));
+    definitions(&mut json, set, shown.by, group_by, &shown.values);
+    json.close('}');
+    json.text
+}
+
+fn counts(json: &mut Json, set: &SetPlan, cell: &Cell) {
+    let shape = set.set.shape();
+    json.name("counts").open('{');
+    for (count, value) in shape.counts.iter().zip(&cell.counts) {
+        if count.published {
+            json.name(count.name).integer(*value);
+        }
+    }
+    for (name, tally) in shape.tallies.iter().zip(&cell.tallies) {
+        json.name(name).open('{');
+        tally.iter().for_each(|(name, count)| _ = json.name(name).integer(count));
+        json.close('}');
+    }
+    for (name, distribution) in shape.distributions.iter().zip(&cell.distributions) {
+        json.name(name).open('{');
+        for scale in distribution.scales() {
+            if !set.set.one_scale() {
+                json.name(&scale.to_string()).open('{');
+            }
+            for (_, score, count) in distribution.iter().filter(|(on, _, _)| *on == scale) {
+                json.name(&score.to_string()).integer(count);
+            }
+            if !set.set.one_scale() {
+                json.close('}');
+            }
+        }
+        if distribution.other() != 0 {
+            json.name("_other").open('{').name("_other").integer(distribution.other()).close('}');
+        }
+        json.close('}');
+    }
+    json.close('}');
+}
+
+fn figures(json: &mut Json, figures: &[Figure]) {
+    json.name("figures").open('{');
+    let mut open: Option<&str> = None;
+    for figure in figures {
+        // Figures of one name come one after the other; keyed ones share an object.
+        if open.is_some_and(|name| name != figure.name) {
+            json.close('}');
+            open = None;
+        }
+        match &figure.key {
+            Some((_, key)) => {
+                if open.is_none() {
+                    json.name(figure.name).open('{');
+                    open = Some(figure.name);
+                }
+                json.name(key);
+            }
+            None => _ = json.name(figure.name),
+        }
+        figure_value(json, figure);
+    }
+    if open.is_some() {
+        json.close('}');
+    }
+    json.close('}');
+}
+
+fn figure_value(json: &mut Json, figure: &Figure) {
+    json.open('{').name("value").number(figure.value);
+    if let Some(numerator) = figure.numerator {
+        json.name("numerator").integer(numerator);
+    }
+    if let Some(denominator) = figure.denominator {
+        json.name("denominator").integer(denominator);
+    }
+    json.name("samples").integer(figure.samples);
+    if let Some((lower, upper)) = figure.interval {
+        json.name("lower").number(lower).name("upper").number(upper);
+    }
+    if let Some(sufficiency) = figure.sufficiency {
+        json.name("sufficiency").string(sufficiency.name());
+    }
+    json.close('}');
+}
+
+fn definitions(json: &mut Json, set: &SetPlan, by: usize, group_by: &GroupBy, values: &Values) {
+    json.name("definitions").open('{');
+    json.name("id").string(&format!("{:08x}", set.definitions[by]));
+    set.set.stamps(group_by, values).iter().for_each(|(name, value)| stamp(json.name(name), value));
+    json.close('}');
+}
+
+fn stamp(json: &mut Json, value: &Stamp) {
+    match value {
+        Stamp::Number(number) => _ = json.number(*number),
+        Stamp::Integer(integer) => _ = json.integer(*integer),
+        Stamp::Flag(flag) => _ = json.word(if *flag { "true" } else { "false" }),
+        Stamp::Object(members) => {
+            json.open('{');
+            members.iter().for_each(|(name, value)| stamp(json.name(name), value));
+            json.close('}');
+        }
+    }
+}
+
+/// The value of the `_watermark` record of a partition: per metric set how far time has come, at which
+/// deltas offset, and which offset the record before it named (a gap shows a lost one).
+pub fn watermark_value(partition: i32, offset: i64, previous: Option<i64>, sets: &[(&str, SetTime)]) -> String {
+    let mut json = Json::new();
+    json.open('{').name("schema").string(WATERMARK_SCHEMA);
+    json.name("partition").integer(i64::from(partition));
+    json.name("deltas_offset").integer(offset);
+    if let Some(previous) = previous {
+        json.name("previous_deltas_offset").integer(previous);
+    }
+    json.name("metric_sets").open('{');
+    for (name, time) in sets {
+        json.name(name).open('{');
+        if let Some(watermark) = time.watermark.filter(|watermark| *watermark != END_OF_TIME) {
+            json.name("watermark").string(&rfc3339(watermark));
+        }
+        if let Some(until) = time.final_until.filter(|until| *until != END_OF_TIME) {
+            json.name("final_until").string(&rfc3339(until));
+        }
+        json.close('}');
+    }
+    json.close('}').close('}');
+    json.text
+}
+
+/// The shortest decimals that read back the same, always with a point and never with an exponent.
+///
+/// ```
+/// use touchstone::aggregate::decimal;
+/// assert_eq!(decimal(41.0), "41.0");
+/// assert_eq!(decimal(0.0000001), "0.0000001");
+/// assert_eq!(decimal(-0.0), "0.0");
+/// ```
+pub fn decimal(number: f64) -> String {
+    let number = if number == 0.0 { 0.0 } else { number };
+    let mut text = number.to_string();
+    if !text.contains('.') {
+        text.push_str(".0");
+    }
+    text
+}
+
+/// A writer of compact JSON that puts the commas.
+struct Json {
+    text: String,
+    /// Whether the next member or element needs a comma before it.
+    comma: bool,
+}
+
+impl Json {
+    fn new() -> Json {
+        Json { text: String::with_capacity(2048), comma: false }
+    }
+
+    fn separate(&mut self) {
+        if self.comma {
+            self.text.push(',');
+        }
+        self.comma = false;
+    }
+
+    fn open(&mut self, bracket: char) -> &mut Json {
+        self.separate();
+        self.text.push(bracket);
+        self
+    }
+
+    fn close(&mut self, bracket: char) -> &mut Json {
+        self.text.push(bracket);
+        self.comma = true;
+        self
+    }
+
+    fn name(&mut self, name: &str) -> &mut Json {
+        self.separate();
+        self.quote(name);
+        self.text.push(':');
+        self
+    }
+
+    fn string(&mut self, value: &str) -> &mut Json {
+        self.separate();
+        self.quote(value);
+        self.comma = true;
+        self
+    }
+
+    fn integer(&mut self, value: i64) -> &mut Json {
+        self.word(&value.to_string())
+    }
+
+    fn number(&mut self, value: f64) -> &mut Json {
+        self.word(&decimal(value))
+    }
+
+    fn word(&mut self, word: &str) -> &mut Json {
+        self.separate();
+        self.text.push_str(word);
+        self.comma = true;
+        self
+    }
+
+    fn quote(&mut self, value: &str) {
+        let quoted = serde_json::to_string(value).expect("a string is always JSON");
+        self.text.push_str(&quoted);
+    }
+}

@@ -1,0 +1,387 @@
+//! The first stage: records into items, items into [`Fold`] tasks, what those count into delta records.
+//!
+//! A record is decoded, or mapped whole and then decoded, before its first item is judged. Late and rejected
+//! items go to their topics in the same commit as the deltas, with the record's own bytes and headers.
+
+use super::board::{Board, Condition, SourceStatus};
+use super::link::{Assigned, Commit, Link, Output, PartitionId, Reader};
+use super::worker::{Begun, Stage};
+use crate::engine::accumulator::OTHER;
+use crate::engine::codec::encode_delta;
+use crate::engine::plan::Plan;
+use crate::engine::section::{Group, Section};
+use crate::engine::slice::NONE;
+use crate::engine::stage::{Fold, Judged};
+use crate::mapping::Mapping;
+use crate::record::Record;
+use crate::touchpoint::{
+    DecodeContext, Dimension, Item, Limits, RejectReason, Rejection, Touchpoint, decode, decode_event,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One input as its records are read.
+#[derive(Clone)]
+pub struct InputSettings {
+    /// Its topic.
+    pub topic: String,
+    /// The filter that makes touchpoints of foreign records.
+    pub mapping: Option<Arc<Mapping>>,
+    /// How far an event may lie after its record's timestamp, ms.
+    pub max_future_ms: i64,
+    /// The largest record that is looked at, bytes.
+    pub record_bytes_max: usize,
+    /// Whether a source without a committed offset begins at the log's beginning.
+    pub from_beginning: bool,
+}
+
+/// What folding needs to know beyond the plan.
+#[derive(Clone)]
+pub struct FoldSettings {
+    /// Per input of the plan.
+    pub inputs: Vec<InputSettings>,
+    /// Name of the deltas topic.
+    pub deltas: String,
+    /// Name of the topic of late items.
+    pub late: String,
+    /// Name of the topic of rejected items.
+    pub dead_letter: String,
+    /// The largest record our own topics take, bytes.
+    pub output_bytes_max: usize,
+    /// After how many items a commit is made before its time.
+    pub batch_items_max: usize,
+}
+
+/// The most channels that the newest event time is told apart by.
+const CHANNELS_MAX: usize = 100;
+
+/// After how many bytes of late and dead letters a commit is made before its time.
+const LETTER_BYTES_MAX: usize = 8 << 20;
+
+/// The fold stage of one worker.
+pub struct Folding {
+    plan: Arc<Plan>,
+    settings: FoldSettings,
+    board: Board,
+    open_items: usize,
+    open_letter_bytes: usize,
+}
+
+/// A fold task and the letters that go out with its next commit.
+pub struct FoldTask {
+    fold: Fold,
+    input: usize,
+    partition: i32,
+    letters: Vec<Output>,
+    newest_by_channel: BTreeMap<String, i64>,
+}
+
+impl FoldTask {
+    /// The engine's task.
+    pub fn fold(&self) -> &Fold {
+        &self.fold
+    }
+}
+
+impl Folding {
+    /// The stage.
+    pub fn new(plan: Arc<Plan>, settings: FoldSettings, board: Board) -> Folding {
+        Folding { plan, settings, board, open_items: 0, open_letter_bytes: 0 }
+    }
+
+    fn item(&mut self, task: &mut FoldTask, item: &Item<'_>, record: &Record<'_>, index: usize) {
+        self.open_items += 1;
+        match item {
+            Item::Touchpoint(touchpoint) => match task.fold.item(touchpoint, record.offset) {
+                Judged::Accepted => newest(&mut task.newest_by_channel, touchpoint),
+                Judged::Late => {
+                    let behind = task.fold.watermark().unwrap_or(i64::MIN).saturating_sub(touchpoint.time);
+                    let detail = format!("event time is {:.3} s behind the watermark", behind as f64 / 1000.0);
+                    self.letter(task, record, index, "late", &detail);
+                }
+                Judged::Duplicate { .. } => {}
+            },
+            Item::Skipped => task.fold.skipped(),
+            Item::Rejected(rejection) => {
+                task.fold.rejected(rejection.reason);
+                self.letter(task, record, index, rejection.reason.name(), &rejection.detail);
+            }
+        }
+    }
+
+    /// A late item or a dead letter: the record as it came, and why.
+    fn letter(&mut self, task: &mut FoldTask, record: &Record<'_>, index: usize, reason: &str, detail: &str) {
+        let topic = if reason == "late" { &self.settings.late } else { &self.settings.dead_letter };
+        let mut headers: Vec<(String, Option<Vec<u8>>)> =
+            record.headers.iter().map(|(name, value)| (name.to_string(), value.map(<[u8]>::to_vec))).collect();
+        let mut add = |name: &str, value: String| headers.push((format!("touchstone_{name}"), Some(value.into_bytes())));
+        add("reason", reason.to_string());
+        add("detail", detail.to_string());
+        add("topic", self.settings.inputs[task.input].topic.clone());
+        add("partition", task.partition.to_string());
+        add("offset", record.offset.to_string());
+        add("index", index.to_string());
+        let own: usize = headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len) + 16).sum();
+        let key_bytes = record.key.map_or(0, <[u8]>::len);
+        let room = self.settings.output_bytes_max.saturating_sub(own + key_bytes + 256);
+        let value = record.value.map(|value| &value[..value.len().min(room)]);
+        if let Some(full) = record.value.filter(|full| full.len() > room) {
+            headers.push(("touchstone_truncated".into(), Some(full.len().to_string().into_bytes())));
+        }
+        self.open_letter_bytes += own + key_bytes + value.map_or(0, <[u8]>::len);
+        task.letters.push(Output {
+            topic: topic.clone(),
+            partition: None,
+            key: record.key.map(<[u8]>::to_vec),
+            value: value.map(<[u8]>::to_vec),
+            headers,
+        });
+    }
+
+    fn context(&self, input: usize, now: i64) -> DecodeContext {
+        let settings = &self.settings.inputs[input];
+        DecodeContext {
+            now,
+            max_future_ms: settings.max_future_ms,
+            limits: Limits { record_bytes_max: settings.record_bytes_max },
+        }
+    }
+
+    /// Hands over every item of a record.
+    fn items(&self, task: &FoldTask, record: &Record<'_>, now: i64, each: &mut dyn FnMut(&Item<'_>, usize)) {
+        let context = self.context(task.input, now);
+        let settings = &self.settings.inputs[task.input];
+        let Some(mapping) = &settings.mapping else {
+            return each(&decode(record, &context), 0);
+        };
+        match mapping.events(&settings.topic, task.partition, record, &context) {
+            Ok(events) if events.is_empty() => each(&Item::Skipped, 0),
+            Ok(events) => {
+                for (index, event) in events.iter().enumerate() {
+                    each(&decode_event(event, record.timestamp, &context), index);
+                }
+            }
+            Err(rejection) => each(&Item::Rejected(rejection), 0),
+        }
+    }
+
+    fn post_source(&self, task: &FoldTask, monotonic: i64) {
+        let (totals, rejected) = task.fold.committed_totals();
+        let status = SourceStatus {
+            condition: Condition::Live,
+            totals: *totals,
+            rejected: rejected.clone(),
+            watermark: task.fold.watermark(),
+            newest_by_channel: task.newest_by_channel.clone(),
+            offset: task.fold.offset(),
+            lag: None,
+            ids: (task.fold.ids().len(), task.fold.ids().pushed_out()),
+            committed_at: monotonic,
+        };
+        let key = (task.input, task.partition);
+        self.board.post(|posted| {
+            let lag = posted.sources.get(&key).and_then(|before| before.lag);
+            posted.sources.insert(key, SourceStatus { lag, ..status });
+        });
+    }
+}
+
+fn newest(newest: &mut BTreeMap<String, i64>, touchpoint: &Touchpoint<'_>) {
+    let channel = touchpoint.dimensions.get(Dimension::Channel).unwrap_or(NONE);
+    match newest.get_mut(channel) {
+        Some(time) => *time = (*time).max(touchpoint.time),
+        None => {
+            let name = if newest.len() < CHANNELS_MAX { channel } else { OTHER };
+            let time = newest.entry(name.to_string()).or_insert(i64::MIN);
+            *time = (*time).max(touchpoint.time);
+        }
+    }
+}
+
+/// One record per deltas partition: every section, each with the cells that the partition owns.
+fn deltas(plan: &Plan, topic: &str, sections: Vec<Section>, outputs: &mut Vec<Output>) {
+    let mut cells: BTreeMap<i32, Vec<Vec<Group>>> = BTreeMap::new();
+    let mut bare = sections;
+    for (index, section) in bare.iter_mut().enumerate() {
+        for group in section.groups.drain(..) {
+            let partition = plan.partition(&group.set, &group.group_by);
+            let groups = cells.entry(partition).or_default();
+            groups.resize_with(index + 1, Vec::new);
+            groups[index].push(group);
+        }
+    }
+    let empty = encode_delta(&bare);
+    for partition in 0..plan.deltas_partitions {
+        let value = match cells.remove(&partition) {
+            None => empty.clone(),
+            Some(groups) => {
+                for (section, groups) in bare.iter_mut().zip(groups) {
+                    section.groups = groups;
+                }
+                let value = encode_delta(&bare);
+                bare.iter_mut().for_each(|section| section.groups.clear());
+                value
+            }
+        };
+        let headers = Vec::new();
+        outputs.push(Output { topic: topic.into(), partition: Some(partition), key: None, value: Some(value), headers });
+    }
+}
+
+impl Stage for Folding {
+    type Task = FoldTask;
+
+    fn assigned(&mut self, link: &mut dyn Link, assigned: &Assigned, now: i64) -> Result<Begun<FoldTask>, String> {
+        let (input, partition) = (assigned.id.topic, assigned.id.partition);
+        let plan = Arc::clone(&self.plan);
+        let settings = &self.settings.inputs[input];
+        let (fold, replay_from) = match &assigned.committed {
+            None => {
+                let first = assigned.first_timestamp.filter(|_| settings.from_beginning);
+                let covered_from = first.unwrap_or(now);
+                let fold = Fold::first(plan, input, partition, assigned.partitions, assigned.position, covered_from);
+                (fold, assigned.position)
+            }
+            Some((offset, metadata)) => {
+                Fold::resumed(plan, input, partition, assigned.partitions, *offset, metadata).map_err(|error| {
+                    format!("offset {offset} of the fold group: {error}; these offsets were not committed by touchstone")
+                })?
+            }
+        };
+        let offset = fold.offset();
+        let reader = if replay_from < offset {
+            let reader = link.reader(&settings.topic, partition, Some(replay_from), Some(offset));
+            Some(reader.map_err(|error| format!("remembered ids from offset {replay_from} on: {error}"))?)
+        } else {
+            None
+        };
+        let task =
+            FoldTask { fold, input, partition, letters: Vec::new(), newest_by_channel: BTreeMap::new() };
+        Ok(Begun { task, reader })
+    }
+
+    fn restore(&mut self, task: &mut FoldTask, record: Record<'_>, now: i64) -> Result<(), String> {
+        let mut known = Vec::new();
+        self.items(task, &record, now, &mut |item, _| {
+            if let Item::Touchpoint(touchpoint) = item {
+                known.push(crate::touchpoint::identity(touchpoint));
+            }
+        });
+        known.into_iter().for_each(|identity| task.fold.relearn(identity, record.offset));
+        Ok(())
+    }
+
+    fn restored(&mut self, _link: &mut dyn Link, task: &mut FoldTask) -> Result<Option<Box<dyn Reader>>, String> {
+        task.fold.relearned();
+        Ok(None)
+    }
+
+    fn take(&mut self, task: &mut FoldTask, record: Record<'_>, now: i64) {
+        let settings = &self.settings.inputs[task.input];
+        if settings.mapping.is_none() {
+            // The common way, without a detour over a list of items.
+            let item = decode(&record, &self.context(task.input, now));
+            self.item(task, &item, &record, 0);
+        } else {
+            let context = self.context(task.input, now);
+            let mapping = settings.mapping.clone();
+            let mapping = mapping.as_deref().expect("looked at above");
+            let topic = settings.topic.clone();
+            match mapping.events(&topic, task.partition, &record, &context) {
+                Ok(events) if events.is_empty() => self.item(task, &Item::Skipped, &record, 0),
+                Ok(events) => {
+                    for (index, event) in events.iter().enumerate() {
+                        let item = decode_event(event, record.timestamp, &context);
+                        self.item(task, &item, &record, index);
+                    }
+                }
+                Err(rejection) => self.item(task, &Item::Rejected(rejection), &record, 0),
+            }
+        }
+        task.fold.record_done(record.offset);
+    }
+
+    fn heeds_silence(&self) -> bool {
+        true
+    }
+
+    fn silent(&mut self, task: &mut FoldTask, drained_at: i64) {
+        task.fold.silent(drained_at);
+    }
+
+    fn offset(&self, task: &FoldTask) -> i64 {
+        task.fold.offset()
+    }
+
+    fn has_news(&self, task: &FoldTask) -> bool {
+        task.fold.has_news()
+    }
+
+    fn is_full(&self) -> bool {
+        self.open_items >= self.settings.batch_items_max || self.open_letter_bytes >= LETTER_BYTES_MAX
+    }
+
+    fn halted(&self, _task: &FoldTask) -> Option<String> {
+        None
+    }
+
+    fn prepare(&mut self, tasks: &mut [(PartitionId, &mut FoldTask)], _now: i64, monotonic: i64) -> Commit {
+        (self.open_items, self.open_letter_bytes) = (0, 0);
+        let mut commit = Commit::default();
+        let mut sections = Vec::new();
+        for (id, task) in tasks.iter_mut().filter(|(_, task)| task.fold.has_news()) {
+            sections.push(task.fold.section());
+            commit.outputs.append(&mut task.letters);
+            commit.offsets.push((*id, task.fold.offset(), task.fold.metadata().encode()));
+        }
+        if sections.is_empty() {
+            // Nothing to say: what is on the board is still true.
+            tasks.iter().for_each(|(_, task)| self.post_source(task, monotonic));
+        } else {
+            deltas(&self.plan, &self.settings.deltas, sections, &mut commit.outputs);
+        }
+        commit
+    }
+
+    fn committed(&mut self, tasks: &mut [(PartitionId, &mut FoldTask)], monotonic: i64) {
+        for (_, task) in tasks.iter_mut() {
+            task.fold.committed();
+            self.post_source(task, monotonic);
+        }
+    }
+
+    fn aborted(&mut self, task: &mut FoldTask) {
+        task.fold.aborted();
+        task.letters.clear();
+        (self.open_items, self.open_letter_bytes) = (0, 0);
+    }
+
+    fn post(&mut self, id: PartitionId, condition: Condition) {
+        self.board.post(|posted| {
+            let empty = SourceStatus {
+                condition: condition.clone(),
+                totals: Default::default(),
+                rejected: BTreeMap::new(),
+                watermark: None,
+                newest_by_channel: BTreeMap::new(),
+                offset: 0,
+                lag: None,
+                ids: (0, 0),
+                committed_at: i64::MIN / 2,
+            };
+            posted.sources.entry((id.topic, id.partition)).or_insert(empty).condition = condition;
+        });
+    }
+
+    fn withdraw(&mut self, id: PartitionId) {
+        self.board.post(|posted| _ = posted.sources.remove(&(id.topic, id.partition)));
+    }
+
+    fn lag(&mut self, id: PartitionId, lag: i64) {
+        self.board.post(|posted| {
+            if let Some(status) = posted.sources.get_mut(&(id.topic, id.partition)) {
+                status.lag = Some(lag);
+            }
+        });
+    }
+}

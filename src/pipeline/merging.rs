@@ -1,0 +1,335 @@
+//! The second stage: delta records into [`Merge`] tasks, what they show into `cx.aggregates`, what they know
+//! into the changelog.
+
+use super::board::{Board, Condition, MergeStatus};
+use super::link::{Assigned, Commit, Link, Output, PartitionId, Reader};
+use super::worker::{Begun, Stage};
+use crate::aggregate;
+use crate::engine::codec::{MergeMetadata, decode_delta};
+use crate::engine::plan::Plan;
+use crate::engine::publish::Shown;
+use crate::engine::stage::{Merge, MergeCommit};
+use crate::engine::time::{END_OF_TIME, rfc3339};
+use crate::record::Record;
+use std::sync::Arc;
+
+/// What merging needs to know beyond the plan.
+#[derive(Debug, Clone)]
+pub struct MergeSettings {
+    /// Name of the deltas topic.
+    pub deltas: String,
+    /// Name of the changelog topic.
+    pub changelog: String,
+    /// Name of the topic of aggregates.
+    pub aggregates: String,
+    /// Between two publications of current windows, ms; `None`: finals only.
+    pub publish_interval_ms: Option<i64>,
+    /// Between two checkpoints, ms; `None`: none.
+    pub checkpoint_interval_ms: Option<i64>,
+    /// Who writes, for the header `instance`.
+    pub instance: String,
+    /// Which (set, group-by, window) are shown in /metrics.
+    pub exports: Vec<(usize, usize, usize)>,
+    /// Between two snapshots for /metrics, ms.
+    pub snapshot_interval_ms: i64,
+}
+
+/// The merge stage of one worker.
+pub struct Merging {
+    plan: Arc<Plan>,
+    settings: MergeSettings,
+    board: Board,
+}
+
+/// A merge task and where it is in its restore and its intervals.
+pub struct MergeTask {
+    merge: Merge,
+    restore: Restore,
+    published_at: i64,
+    checkpoint_at: i64,
+    snapshot_at: i64,
+    shown_until: Vec<Option<i64>>,
+}
+
+enum Restore {
+    /// Reads the changelog; with what is committed, if anything.
+    Changelog { committed: Option<(i64, MergeMetadata)>, read: bool },
+    /// Reads the deltas between the checkpoint and the committed offset.
+    Deltas,
+    Done,
+}
+
+impl Merging {
+    /// The stage.
+    pub fn new(plan: Arc<Plan>, settings: MergeSettings, board: Board) -> Merging {
+        Merging { plan, settings, board }
+    }
+
+    fn outputs(&self, task: &MergeTask, commit: MergeCommit, outputs: &mut Vec<Output>) {
+        let partition = task.merge.partition();
+        for shown in commit.finals.iter().chain(&commit.currents) {
+            outputs.push(self.record(task, shown));
+        }
+        for (key, value) in commit.checkpoint {
+            outputs.push(Output {
+                topic: self.settings.changelog.clone(),
+                partition: Some(partition),
+                key: Some(key),
+                value,
+                headers: Vec::new(),
+            });
+        }
+    }
+
+    fn record(&self, task: &MergeTask, shown: &Shown) -> Output {
+        let mut headers = vec![
+            header("revision", task.merge.offset().to_string()),
+            header("instance", self.settings.instance.clone()),
+        ];
+        if shown.covered_from != i64::MIN {
+            headers.push(header("covered_from", rfc3339(shown.covered_from)));
+        }
+        let watermark = task.merge.times()[shown.set].watermark;
+        if let Some(watermark) = watermark.filter(|watermark| *watermark != END_OF_TIME) {
+            headers.push(header("watermark", rfc3339(watermark)));
+        }
+        Output {
+            topic: self.settings.aggregates.clone(),
+            partition: Some(task.merge.partition()),
+            key: Some(aggregate::key(&self.plan, shown).into_bytes()),
+            value: Some(aggregate::value(&self.plan, shown).into_bytes()),
+            headers,
+        }
+    }
+
+    /// The `_watermark` record, when time has come further since the last one.
+    fn watermark(&self, task: &mut MergeTask, publish: bool, finals: bool) -> Option<Output> {
+        let times = task.merge.times().to_vec();
+        let until: Vec<Option<i64>> = times.iter().map(|time| time.final_until).collect();
+        if !(finals || publish) || until.iter().all(Option::is_none) || (!finals && until == task.shown_until) {
+            return None;
+        }
+        task.shown_until = until;
+        let owned: Vec<usize> = self.plan.owned(task.merge.partition()).into_iter().map(|(set, _)| set).collect();
+        let sets = self.plan.sets.iter().zip(times).enumerate();
+        let sets: Vec<_> = sets
+            .filter(|(index, _)| owned.contains(index))
+            .map(|(_, (plan, time))| (plan.set.name(), time))
+            .collect();
+        let previous = task.merge.published();
+        let value = aggregate::watermark_value(task.merge.partition(), task.merge.offset(), previous, &sets);
+        Some(Output {
+            topic: self.settings.aggregates.clone(),
+            partition: Some(task.merge.partition()),
+            key: Some(aggregate::WATERMARK_KEY.into()),
+            value: Some(value.into_bytes()),
+            headers: vec![header("instance", self.settings.instance.clone())],
+        })
+    }
+
+    fn snapshot(&self, task: &mut MergeTask, monotonic: i64) {
+        let merge = &task.merge;
+        let fresh = monotonic - task.snapshot_at >= self.settings.snapshot_interval_ms;
+        let rows = fresh.then(|| {
+            let mine = self.plan.owned(merge.partition());
+            let exports = self.settings.exports.iter().filter(|(set, by, _)| mine.contains(&(*set, *by)));
+            Arc::new(exports.flat_map(|(set, by, window)| merge.rows(*set, *by, *window)).collect::<Vec<_>>())
+        });
+        if fresh {
+            task.snapshot_at = monotonic;
+        }
+        let owned = self.plan.owned(merge.partition());
+        let times = merge.times().iter().copied().enumerate();
+        let times = times.filter(|(set, _)| owned.iter().any(|(owned, _)| owned == set)).collect();
+        self.board.post(|posted| {
+            let before = posted.merges.get(&merge.partition()).map(|status| Arc::clone(&status.rows));
+            let status = MergeStatus {
+                condition: Condition::Live,
+                rows: rows.or(before).unwrap_or_default(),
+                sizes: merge.sizes(),
+                times,
+                offset: merge.offset(),
+                dropped: merge.dropped(),
+                committed_at: monotonic,
+            };
+            posted.merges.insert(merge.partition(), status);
+        });
+    }
+}
+
+fn header(name: &str, value: String) -> (String, Option<Vec<u8>>) {
+    (name.to_string(), Some(value.into_bytes()))
+}
+
+impl Stage for Merging {
+    type Task = MergeTask;
+
+    /// The restore table: what is committed against what the changelog holds.
+    fn assigned(&mut self, link: &mut dyn Link, assigned: &Assigned, _now: i64) -> Result<Begun<MergeTask>, String> {
+        if assigned.partitions != self.plan.deltas_partitions {
+            return Err(format!(
+                "topic {} has {} partitions, configured are {}: their number is fixed for the life of the state",
+                self.settings.deltas, assigned.partitions, self.plan.deltas_partitions
+            ));
+        }
+        let partition = assigned.id.partition;
+        let committed = match &assigned.committed {
+            Some((offset, metadata)) => {
+                let metadata = MergeMetadata::decode(metadata)
+                    .map_err(|error| format!("offset {offset} of the merge group: metadata {error}"))?;
+                Some((*offset, metadata))
+            }
+            None => None,
+        };
+        let reader = if self.settings.checkpoint_interval_ms.is_some() {
+            let reader = link.reader(&self.settings.changelog, partition, None, None);
+            Some(reader.map_err(|error| format!("changelog of partition {partition}: {error}"))?)
+        } else {
+            None
+        };
+        let restore =
+            if reader.is_some() { Restore::Changelog { committed, read: false } } else { Restore::Done };
+        let sets = self.plan.sets.len();
+        let task = MergeTask {
+            merge: Merge::new(Arc::clone(&self.plan), partition, assigned.position),
+            restore,
+            published_at: i64::MIN / 2,
+            checkpoint_at: i64::MIN / 2,
+            snapshot_at: i64::MIN / 2,
+            shown_until: vec![None; sets],
+        };
+        Ok(Begun { task, reader })
+    }
+
+    fn restore(&mut self, task: &mut MergeTask, record: Record<'_>, _now: i64) -> Result<(), String> {
+        match &mut task.restore {
+            Restore::Changelog { read, .. } => {
+                *read = true;
+                let key = record.key.unwrap_or_default();
+                task.merge
+                    .restore(key, record.value)
+                    .map_err(|error| format!("changelog record at offset {}: {error}", record.offset))
+            }
+            Restore::Deltas | Restore::Done => {
+                task.merge.take(record.offset, decode_delta(record.value.unwrap_or_default()));
+                task.merge.halted().map_or(Ok(()), |reason| Err(format!("while restoring: {reason}")))
+            }
+        }
+    }
+
+    fn restored(&mut self, link: &mut dyn Link, task: &mut MergeTask) -> Result<Option<Box<dyn Reader>>, String> {
+        let partition = task.merge.partition();
+        match std::mem::replace(&mut task.restore, Restore::Done) {
+            Restore::Changelog { committed: None, read: false } => Ok(None),
+            Restore::Changelog { committed: None, read: true } => Err(format!(
+                "offsets lost: the changelog of partition {partition} holds state, but the merge group has no committed offset"
+            )),
+            Restore::Changelog { committed: Some((offset, metadata)), read } => {
+                if !read && metadata.checkpoint > 0 {
+                    return Err(format!("changelog lost: partition {partition} is empty, but offset {offset} names a checkpoint"));
+                }
+                let checkpoint = task.merge.base_restored(&metadata)?;
+                let from = if read { Some(checkpoint) } else { None };
+                task.restore = Restore::Deltas;
+                if from.is_some_and(|from| from >= offset) {
+                    return self.restored(link, task);
+                }
+                let reader = link.reader(&self.settings.deltas, partition, from, Some(offset));
+                reader.map(Some).map_err(|error| format!("deltas from the checkpoint on: {error}"))
+            }
+            Restore::Deltas => {
+                task.merge.restored();
+                Ok(None)
+            }
+            Restore::Done => Ok(None),
+        }
+    }
+
+    fn take(&mut self, task: &mut MergeTask, record: Record<'_>, _now: i64) {
+        task.merge.take(record.offset, decode_delta(record.value.unwrap_or_default()));
+    }
+
+    fn heeds_silence(&self) -> bool {
+        false
+    }
+
+    fn silent(&mut self, _task: &mut MergeTask, _drained_at: i64) {}
+
+    fn offset(&self, task: &MergeTask) -> i64 {
+        task.merge.offset()
+    }
+
+    fn has_news(&self, task: &MergeTask) -> bool {
+        task.merge.has_news()
+    }
+
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    fn halted(&self, task: &MergeTask) -> Option<String> {
+        task.merge.halted().map(str::to_string)
+    }
+
+    fn prepare(&mut self, tasks: &mut [(PartitionId, &mut MergeTask)], _now: i64, monotonic: i64) -> Commit {
+        let mut commit = Commit::default();
+        for (id, task) in tasks.iter_mut() {
+            if task.merge.halted().is_some() {
+                continue; // it commits nothing: what it took is not to be trusted
+            }
+            let due = |interval: Option<i64>, at: i64| interval.is_some_and(|interval| monotonic - at >= interval);
+            let publish = due(self.settings.publish_interval_ms, task.published_at);
+            let checkpoint = due(self.settings.checkpoint_interval_ms, task.checkpoint_at) && !task.merge.is_pristine();
+            if publish {
+                task.published_at = monotonic;
+            }
+            if checkpoint {
+                task.checkpoint_at = monotonic;
+            }
+            let mut made = task.merge.prepare(publish, checkpoint);
+            if let Some(watermark) = self.watermark(task, publish, !made.finals.is_empty()) {
+                commit.outputs.push(watermark);
+                made.metadata.published = Some(made.offset);
+            }
+            commit.offsets.push((*id, made.offset, made.metadata.encode()));
+            self.outputs(task, made, &mut commit.outputs);
+        }
+        commit
+    }
+
+    fn committed(&mut self, tasks: &mut [(PartitionId, &mut MergeTask)], monotonic: i64) {
+        for (_, task) in tasks.iter_mut().filter(|(_, task)| task.merge.halted().is_none()) {
+            task.merge.committed();
+            self.snapshot(task, monotonic);
+        }
+    }
+
+    fn aborted(&mut self, task: &mut MergeTask) {
+        task.merge.aborted();
+        // What this commit would have published or stored is due again at once.
+        task.published_at = i64::MIN / 2;
+        task.checkpoint_at = i64::MIN / 2;
+        task.shown_until.fill(None);
+    }
+
+    fn post(&mut self, id: PartitionId, condition: Condition) {
+        self.board.post(|posted| {
+            let empty = MergeStatus {
+                condition: condition.clone(),
+                rows: Arc::default(),
+                sizes: Vec::new(),
+                times: Vec::new(),
+                offset: 0,
+                dropped: 0,
+                committed_at: i64::MIN / 2,
+            };
+            posted.merges.entry(id.partition).or_insert(empty).condition = condition;
+        });
+    }
+
+    fn withdraw(&mut self, id: PartitionId) {
+        self.board.post(|posted| _ = posted.merges.remove(&id.partition));
+    }
+
+    fn lag(&mut self, _id: PartitionId, _lag: i64) {}
+}
