@@ -1,5 +1,8 @@
 //! touchstone: live customer-experience metrics from a stream of touchpoints.
+pub mod aggregate;
+pub mod clock;
 pub mod engine;
+pub mod mapping;
 pub mod metrics;
 pub mod pipeline;
 pub mod record;

@@ -12,19 +12,19 @@ use crate::engine::plan::Plan;
 use crate::engine::section::{Group, Section};
 use crate::engine::slice::NONE;
 use crate::engine::stage::{Fold, Judged};
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, MappingLimits, Provenance};
 use crate::record::Record;
-use crate::touchpoint::{
-    DecodeContext, Dimension, Item, Limits, RejectReason, Rejection, Touchpoint, decode, decode_event,
-};
+use crate::touchpoint::{DecodeContext, Dimension, Item, Limits, Touchpoint, decode, decode_event};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One input as its records are read.
 #[derive(Clone)]
 pub struct InputSettings {
-    /// Its topic.
+    /// Its topic; empty for files.
     pub topic: String,
+    /// Whether its records are rows of files, named by [`FILE_HEADER`] and [`ROW_HEADER`].
+    pub from_files: bool,
     /// The filter that makes touchpoints of foreign records.
     pub mapping: Option<Arc<Mapping>>,
     /// How far an event may lie after its record's timestamp, ms.
@@ -52,6 +52,15 @@ pub struct FoldSettings {
     pub batch_items_max: usize,
 }
 
+/// The header that names the file a row came from.
+pub const FILE_HEADER: &str = "file";
+
+/// The header that holds the row's number.
+pub const ROW_HEADER: &str = "row";
+
+/// The most events that one record may become.
+const OUTPUTS_MAX: usize = 1_000;
+
 /// The most channels that the newest event time is told apart by.
 const CHANNELS_MAX: usize = 100;
 
@@ -62,6 +71,7 @@ const LETTER_BYTES_MAX: usize = 8 << 20;
 pub struct Folding {
     plan: Arc<Plan>,
     settings: FoldSettings,
+    inputs: Arc<[InputSettings]>,
     board: Board,
     open_items: usize,
     open_letter_bytes: usize,
@@ -86,7 +96,8 @@ impl FoldTask {
 impl Folding {
     /// The stage.
     pub fn new(plan: Arc<Plan>, settings: FoldSettings, board: Board) -> Folding {
-        Folding { plan, settings, board, open_items: 0, open_letter_bytes: 0 }
+        let inputs = settings.inputs.clone().into();
+        Folding { plan, settings, inputs, board, open_items: 0, open_letter_bytes: 0 }
     }
 
     fn item(&mut self, task: &mut FoldTask, item: &Item<'_>, record: &Record<'_>, index: usize) {
@@ -114,7 +125,8 @@ impl Folding {
         let topic = if reason == "late" { &self.settings.late } else { &self.settings.dead_letter };
         let mut headers: Vec<(String, Option<Vec<u8>>)> =
             record.headers.iter().map(|(name, value)| (name.to_string(), value.map(<[u8]>::to_vec))).collect();
-        let mut add = |name: &str, value: String| headers.push((format!("touchstone_{name}"), Some(value.into_bytes())));
+        let mut add =
+            |name: &str, value: String| headers.push((format!("touchstone_{name}"), Some(value.into_bytes())));
         add("reason", reason.to_string());
         add("detail", detail.to_string());
         add("topic", self.settings.inputs[task.input].topic.clone());
@@ -138,33 +150,6 @@ impl Folding {
         });
     }
 
-    fn context(&self, input: usize, now: i64) -> DecodeContext {
-        let settings = &self.settings.inputs[input];
-        DecodeContext {
-            now,
-            max_future_ms: settings.max_future_ms,
-            limits: Limits { record_bytes_max: settings.record_bytes_max },
-        }
-    }
-
-    /// Hands over every item of a record.
-    fn items(&self, task: &FoldTask, record: &Record<'_>, now: i64, each: &mut dyn FnMut(&Item<'_>, usize)) {
-        let context = self.context(task.input, now);
-        let settings = &self.settings.inputs[task.input];
-        let Some(mapping) = &settings.mapping else {
-            return each(&decode(record, &context), 0);
-        };
-        match mapping.events(&settings.topic, task.partition, record, &context) {
-            Ok(events) if events.is_empty() => each(&Item::Skipped, 0),
-            Ok(events) => {
-                for (index, event) in events.iter().enumerate() {
-                    each(&decode_event(event, record.timestamp, &context), index);
-                }
-            }
-            Err(rejection) => each(&Item::Rejected(rejection), 0),
-        }
-    }
-
     fn post_source(&self, task: &FoldTask, monotonic: i64) {
         let (totals, rejected) = task.fold.committed_totals();
         let status = SourceStatus {
@@ -184,6 +169,37 @@ impl Folding {
             posted.sources.insert(key, SourceStatus { lag, ..status });
         });
     }
+}
+
+/// Hands over every item of a record, with its index.
+fn items(input: &InputSettings, partition: i32, record: &Record<'_>, now: i64, each: &mut dyn FnMut(&Item<'_>, usize)) {
+    let limits = Limits { record_bytes_max: input.record_bytes_max };
+    let context = DecodeContext { now, max_future_ms: input.max_future_ms, limits };
+    let Some(mapping) = &input.mapping else {
+        return each(&decode(record, &context), 0);
+    };
+    let provenance = match input.from_files {
+        true => Provenance::File {
+            file: text(record.header(FILE_HEADER)),
+            row: text(record.header(ROW_HEADER)).parse().unwrap_or(0),
+        },
+        false => Provenance::Log { topic: &input.topic, partition, record },
+    };
+    let bounds = MappingLimits { input: limits, outputs_max: OUTPUTS_MAX, output_bytes_max: input.record_bytes_max };
+    let mut events: Vec<String> = Vec::new();
+    match mapping.map(record.value.unwrap_or_default(), &provenance, &bounds, &mut |event| events.push(event.into())) {
+        Ok(0) => each(&Item::Skipped, 0),
+        Ok(_) => {
+            for (index, event) in events.iter().enumerate() {
+                each(&decode_event(event, record.timestamp, &context), index);
+            }
+        }
+        Err(rejection) => each(&Item::Rejected(rejection), 0),
+    }
+}
+
+fn text(value: Option<&[u8]>) -> &str {
+    value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
 }
 
 fn newest(newest: &mut BTreeMap<String, i64>, touchpoint: &Touchpoint<'_>) {
@@ -224,7 +240,13 @@ fn deltas(plan: &Plan, topic: &str, sections: Vec<Section>, outputs: &mut Vec<Ou
             }
         };
         let headers = Vec::new();
-        outputs.push(Output { topic: topic.into(), partition: Some(partition), key: None, value: Some(value), headers });
+        outputs.push(Output {
+            topic: topic.into(),
+            partition: Some(partition),
+            key: None,
+            value: Some(value),
+            headers,
+        });
     }
 }
 
@@ -242,11 +264,10 @@ impl Stage for Folding {
                 let fold = Fold::first(plan, input, partition, assigned.partitions, assigned.position, covered_from);
                 (fold, assigned.position)
             }
-            Some((offset, metadata)) => {
-                Fold::resumed(plan, input, partition, assigned.partitions, *offset, metadata).map_err(|error| {
-                    format!("offset {offset} of the fold group: {error}; these offsets were not committed by touchstone")
-                })?
-            }
+            Some((offset, metadata)) => Fold::resumed(plan, input, partition, assigned.partitions, *offset, metadata)
+                .map_err(|error| {
+                format!("offset {offset} of the fold group: {error}; these offsets were not committed by touchstone")
+            })?,
         };
         let offset = fold.offset();
         let reader = if replay_from < offset {
@@ -255,19 +276,17 @@ impl Stage for Folding {
         } else {
             None
         };
-        let task =
-            FoldTask { fold, input, partition, letters: Vec::new(), newest_by_channel: BTreeMap::new() };
+        let task = FoldTask { fold, input, partition, letters: Vec::new(), newest_by_channel: BTreeMap::new() };
         Ok(Begun { task, reader })
     }
 
     fn restore(&mut self, task: &mut FoldTask, record: Record<'_>, now: i64) -> Result<(), String> {
-        let mut known = Vec::new();
-        self.items(task, &record, now, &mut |item, _| {
+        let FoldTask { fold, input, partition, .. } = task;
+        items(&self.inputs[*input], *partition, &record, now, &mut |item, _| {
             if let Item::Touchpoint(touchpoint) = item {
-                known.push(crate::touchpoint::identity(touchpoint));
+                fold.relearn(touchpoint, record.offset);
             }
         });
-        known.into_iter().for_each(|identity| task.fold.relearn(identity, record.offset));
         Ok(())
     }
 
@@ -277,27 +296,9 @@ impl Stage for Folding {
     }
 
     fn take(&mut self, task: &mut FoldTask, record: Record<'_>, now: i64) {
-        let settings = &self.settings.inputs[task.input];
-        if settings.mapping.is_none() {
-            // The common way, without a detour over a list of items.
-            let item = decode(&record, &self.context(task.input, now));
-            self.item(task, &item, &record, 0);
-        } else {
-            let context = self.context(task.input, now);
-            let mapping = settings.mapping.clone();
-            let mapping = mapping.as_deref().expect("looked at above");
-            let topic = settings.topic.clone();
-            match mapping.events(&topic, task.partition, &record, &context) {
-                Ok(events) if events.is_empty() => self.item(task, &Item::Skipped, &record, 0),
-                Ok(events) => {
-                    for (index, event) in events.iter().enumerate() {
-                        let item = decode_event(event, record.timestamp, &context);
-                        self.item(task, &item, &record, index);
-                    }
-                }
-                Err(rejection) => self.item(task, &Item::Rejected(rejection), &record, 0),
-            }
-        }
+        let inputs = Arc::clone(&self.inputs);
+        let (input, partition) = (&inputs[task.input], task.partition);
+        items(input, partition, &record, now, &mut |item, index| self.item(task, item, &record, index));
         task.fold.record_done(record.offset);
     }
 

@@ -53,7 +53,10 @@ pub struct MergeTask {
 
 enum Restore {
     /// Reads the changelog; with what is committed, if anything.
-    Changelog { committed: Option<(i64, MergeMetadata)>, read: bool },
+    Changelog {
+        committed: Option<(i64, MergeMetadata)>,
+        read: bool,
+    },
     /// Reads the deltas between the checkpoint and the committed offset.
     Deltas,
     Done,
@@ -112,10 +115,8 @@ impl Merging {
         task.shown_until = until;
         let owned: Vec<usize> = self.plan.owned(task.merge.partition()).into_iter().map(|(set, _)| set).collect();
         let sets = self.plan.sets.iter().zip(times).enumerate();
-        let sets: Vec<_> = sets
-            .filter(|(index, _)| owned.contains(index))
-            .map(|(_, (plan, time))| (plan.set.name(), time))
-            .collect();
+        let sets: Vec<_> =
+            sets.filter(|(index, _)| owned.contains(index)).map(|(_, (plan, time))| (plan.set.name(), time)).collect();
         let previous = task.merge.published();
         let value = aggregate::watermark_value(task.merge.partition(), task.merge.offset(), previous, &sets);
         Some(Output {
@@ -187,8 +188,7 @@ impl Stage for Merging {
         } else {
             None
         };
-        let restore =
-            if reader.is_some() { Restore::Changelog { committed, read: false } } else { Restore::Done };
+        let restore = if reader.is_some() { Restore::Changelog { committed, read: false } } else { Restore::Done };
         let sets = self.plan.sets.len();
         let task = MergeTask {
             merge: Merge::new(Arc::clone(&self.plan), partition, assigned.position),
@@ -226,7 +226,9 @@ impl Stage for Merging {
             )),
             Restore::Changelog { committed: Some((offset, metadata)), read } => {
                 if !read && metadata.checkpoint > 0 {
-                    return Err(format!("changelog lost: partition {partition} is empty, but offset {offset} names a checkpoint"));
+                    return Err(format!(
+                        "changelog lost: partition {partition} is empty, but offset {offset} names a checkpoint"
+                    ));
                 }
                 let checkpoint = task.merge.base_restored(&metadata)?;
                 let from = if read { Some(checkpoint) } else { None };

@@ -265,6 +265,9 @@ impl<S: Stage> Worker<S> {
 
     fn begin(&mut self, assigned: &Assigned) {
         let id = assigned.id;
+        if let Some(lost) = &assigned.lost {
+            return self.halt(id, lost.clone());
+        }
         match self.stage.assigned(&mut *self.link, assigned, self.clock.now()) {
             Ok(Begun { task, reader: Some(reader) }) => {
                 self.stage.post(id, Condition::Restoring(reader.remaining()));
@@ -299,7 +302,8 @@ impl<S: Stage> Worker<S> {
 
     /// Reads a slice for every restoring task; says whether one is left.
     fn restore(&mut self) -> bool {
-        let restoring = |(id, slot): (&PartitionId, &Slot<S::Task>)| matches!(slot, Slot::Restoring { .. }).then_some(*id);
+        let restoring =
+            |(id, slot): (&PartitionId, &Slot<S::Task>)| matches!(slot, Slot::Restoring { .. }).then_some(*id);
         let ids: Vec<PartitionId> = self.slots.iter().filter_map(restoring).collect();
         for id in &ids {
             let Some(Slot::Restoring { task, reader }) = self.slots.remove(id) else { continue };
