@@ -1,10 +1,13 @@
 //! touchstone: live customer-experience metrics from a stream of touchpoints.
 pub mod aggregate;
 pub mod clock;
+pub mod config;
 pub mod engine;
+pub mod files;
 pub mod mapping;
 pub mod metrics;
 pub mod pipeline;
 pub mod record;
 pub mod statistics;
+pub mod topics;
 pub mod touchpoint;

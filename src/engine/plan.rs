@@ -5,7 +5,7 @@
 use super::cell::{Cell, Shape};
 use super::slice::{GroupBy, TupleShape, Values};
 use super::watermark::Policy;
-use super::window::Geometry;
+use super::window::{Geometry, Level};
 use crate::touchpoint::Touchpoint;
 use std::sync::Arc;
 use xxhash_rust::xxh64::xxh64;
@@ -175,9 +175,16 @@ pub struct Plan {
     pub values_max: usize,
     /// How many deltas partitions there are: fixed for the life of the state.
     pub deltas_partitions: i32,
+    /// Whether the pane that holds everything is kept for every group-by, or for `all` and `channel` alone.
+    pub ever_everywhere: bool,
 }
 
 impl Plan {
+    /// Whether panes of `level` are kept for this group-by.
+    pub fn keeps(&self, level: usize, group_by: &GroupBy) -> bool {
+        self.geometry.levels()[level] != Level::Ever || self.ever_everywhere || group_by.is_wide()
+    }
+
     /// The deltas partition that owns a group-by of a metric set: XXH64 of `set/group-by`.
     pub fn partition(&self, set: &str, group_by: &str) -> i32 {
         let hash = xxh64(format!("{set}/{group_by}").as_bytes(), 0);

@@ -34,6 +34,11 @@ impl GroupBy {
         .collect()
     }
 
+    /// Whether it has few slices and is followed for ever: `all` and `channel`.
+    pub fn is_wide(&self) -> bool {
+        matches!(self.dimensions[..], [] | [Dimension::Channel])
+    }
+
     /// The known group-by of that name.
     pub fn parse(name: &str) -> Option<GroupBy> {
         GroupBy::known().into_iter().find(|group_by| group_by.name == name)

@@ -191,11 +191,3 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
         }
     }
 }
-/// stub
-pub fn content_hash(_t: &super::Touchpoint<'_>) -> u64 {
-    todo!()
-}
-/// stub
-pub fn identity_hash(_s: &str, _i: &str) -> u128 {
-    todo!()
-}

@@ -23,6 +23,7 @@ pub use decode::{DecodeContext, Limits, check_limits, decode, decode_event};
 pub use hash::{content_hash, identity_hash};
 pub use reject::{RejectReason, Rejection};
 pub use time::parse_rfc3339;
+pub use tree::check_json;
 #[doc(hidden)] // Only for the benchmark that chooses the JSON parser.
 pub use wire::RawEvent;
 

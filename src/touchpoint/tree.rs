@@ -59,6 +59,22 @@ pub(super) fn read_event(json: &str) -> Result<(RawEvent<'_>, Misfits), Rejectio
     Ok((event, misfits))
 }
 
+/// Checks that this is JSON as an event must be, without repeated keys and with numbers that fit; what it says
+/// does not matter. [`super::check_limits`] comes first: it bounds the depth.
+///
+/// # Errors
+/// `not_json`: the item is to be rejected so.
+pub fn check_json(json: &str) -> Result<(), Rejection> {
+    match serde_json::from_str::<Value<'_>>(json) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(not_json("the value", &error)),
+    }
+}
+
+fn not_json(what: &str, error: &serde_json::Error) -> Rejection {
+    Rejection::new(RejectReason::NotJson, format!("{what} is not JSON: {error}"))
+}
+
 /// Reads the value of a binary event, type errors included.
 ///
 /// # Errors
@@ -75,7 +91,7 @@ fn read_object<'a>(json: &'a str, what: &str) -> Result<Members<'a>, Rejection> 
     match serde_json::from_str(json) {
         Ok(Value::Object(members)) => Ok(members),
         Ok(other) => Err(Rejection::new(RejectReason::NotObject, format!("{what} is {other}"))),
-        Err(error) => Err(Rejection::new(RejectReason::NotJson, format!("{what} is not JSON: {error}"))),
+        Err(error) => Err(not_json(what, &error)),
     }
 }
 

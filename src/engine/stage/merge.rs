@@ -207,6 +207,7 @@ impl Merge {
             let Some(index) = self.series_of(&group.set, &group.group_by) else { continue };
             let final_until = self.state.times[self.series[index].set].final_until.unwrap_or(i64::MIN);
             let series = &mut self.series[index];
+            let by = &plan.sets[series.set].group_bys[series.by];
             for (values, pane, cell) in &group.cells {
                 let kept = series.keep(&plan, values);
                 if kept != *values {
@@ -214,7 +215,7 @@ impl Merge {
                 }
                 for (level, geometry) in plan.geometry.levels().iter().enumerate() {
                     let (start, _) = geometry.pane(*pane);
-                    if !plan.geometry.expired(level, start, final_until) {
+                    if plan.keeps(level, by) && !plan.geometry.expired(level, start, final_until) {
                         series.add(&plan, &kept, level, start, cell);
                     }
                 }
