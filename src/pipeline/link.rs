@@ -17,6 +17,39 @@ pub struct PartitionId {
     pub partition: i32,
 }
 
+/// Where reading starts in a partition for which the group has committed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// The oldest record that still exists.
+    Beginning,
+    /// What comes after the partition was first assigned.
+    End,
+    /// The first record whose timestamp (milliseconds) is this or later.
+    Timestamp(i64),
+}
+
+/// One topic to take from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Its full name.
+    pub topic: String,
+    /// Where its partitions start.
+    pub start: Start,
+}
+
+/// What a link is opened with, whatever the log is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkConfig {
+    /// The consumer group.
+    pub group: String,
+    /// The topics; [`PartitionId::topic`] counts through them.
+    pub subscriptions: Vec<Subscription>,
+    /// The producer's identity: a newer link under the same one fences this one.
+    pub transactional_id: String,
+    /// The largest record (key, value and headers) that may be written.
+    pub record_bytes_max: usize,
+}
+
 /// A partition that has just become ours. It is paused until [`Link::resume`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
@@ -28,8 +61,13 @@ pub struct Assigned {
     /// The first offset that is read after `resume`: the committed one, else the one the link's
     /// start setting gives.
     pub position: i64,
-    /// Timestamp of the first record of the log (milliseconds), where the log has one.
+    /// Timestamp of the first record of the log (milliseconds), where the log has one. Looked up only while nothing
+    /// is committed.
     pub first_timestamp: Option<i64>,
+    /// Set when the log no longer holds `position` (retention passed it, or the topic was re-created): says so with
+    /// the offsets that exist. The task halts; such a partition never flows. Also reached from a running partition, as
+    /// `Revoked` then `Assigned`.
+    pub lost: Option<String>,
     /// How many partitions the topic has.
     pub partitions: i32,
 }
@@ -144,17 +182,25 @@ pub trait Link {
 
     /// Asks the log freshly: has everything in `partition` up to its present end been taken, given that the
     /// next offset to take is `position`? Control records at the end count as nothing.
-    /// The second value is how many offsets lie beyond `position`.
+    /// The second value is how many offsets lie beyond `position`, at most; 0 when everything was taken.
     ///
     /// # Errors
     /// See [`LinkError`].
     fn drained(&mut self, partition: PartitionId, position: i64) -> Result<(bool, i64), LinkError>;
 
+    /// What any group has committed for each partition of a topic: the offset and the metadata beside it. Waits for
+    /// open transactions of that group.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    fn committed(&mut self, group: &str, topic: &str) -> Result<Vec<Option<(i64, String)>>, LinkError>;
+
     /// A reader of one partition of any topic, from `from` (`None`: its beginning) until `until` (`None`: its
     /// present end, after waiting until no transaction is open there), independent of the group.
     ///
     /// # Errors
-    /// See [`LinkError`]; an offset `from` that no longer exists is `Lost`.
+    /// See [`LinkError`]; an offset `from` that no longer exists, or an `until` beyond the end, is `Lost`.
+    /// A transaction that stays open for 25 s makes [`Reader::read`] return `Unavailable`.
     fn reader(
         &mut self,
         topic: &str,
