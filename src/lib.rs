@@ -5,6 +5,7 @@ pub mod config;
 pub mod engine;
 pub mod files;
 pub mod mapping;
+pub mod memory;
 pub mod metrics;
 pub mod pipeline;
 pub mod record;
