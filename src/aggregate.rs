@@ -46,14 +46,6 @@ fn percent_encode(value: &str, into: &mut String) {
     }
 }
 
-/// What a set of records is ordered by, bytewise: metric set, window, start, group-by, values.
-pub fn order(plan: &Plan, shown: &Shown) -> (String, String, String, String, Values) {
-    let set = &plan.sets[shown.set];
-    let window = &plan.geometry.windows()[shown.window];
-    let group_by = set.group_bys[shown.by].name.clone();
-    (set.set.name().into(), window.name.clone(), rfc3339(shown.start), group_by, shown.values.clone())
-}
-
 /// The value of a record, as one line of JSON.
 pub fn value(plan: &Plan, shown: &Shown) -> String {
     let set = &plan.sets[shown.set];

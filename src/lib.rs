@@ -1,5 +1,6 @@
 //! touchstone: live customer-experience metrics from a stream of touchpoints.
 pub mod aggregate;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;

@@ -14,7 +14,9 @@ use crate::engine::slice::NONE;
 use crate::engine::stage::{Fold, Judged};
 use crate::mapping::{Mapping, MappingLimits, Provenance};
 use crate::record::Record;
-use crate::touchpoint::{DecodeContext, Dimension, Item, Limits, Touchpoint, decode, decode_event};
+use crate::touchpoint::{
+    DecodeContext, Dimension, Item, Limits, RejectReason, Rejection, Touchpoint, decode, decode_event,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -57,6 +59,9 @@ pub const FILE_HEADER: &str = "file";
 
 /// The header that holds the row's number.
 pub const ROW_HEADER: &str = "row";
+
+/// The header of a row that could not be read: the reason, `|`, the detail.
+pub const REJECTION_HEADER: &str = "rejected";
 
 /// The most events that one record may become.
 const OUTPUTS_MAX: usize = 1_000;
@@ -172,7 +177,16 @@ impl Folding {
 }
 
 /// Hands over every item of a record, with its index.
-fn items(input: &InputSettings, partition: i32, record: &Record<'_>, now: i64, each: &mut dyn FnMut(&Item<'_>, usize)) {
+pub fn items(
+    input: &InputSettings,
+    partition: i32,
+    record: &Record<'_>,
+    now: i64,
+    each: &mut dyn FnMut(&Item<'_>, usize),
+) {
+    if let Some(rejection) = record.header(REJECTION_HEADER).filter(|_| input.from_files) {
+        return each(&Item::Rejected(refused(rejection)), 0);
+    }
     let limits = Limits { record_bytes_max: input.record_bytes_max };
     let context = DecodeContext { now, max_future_ms: input.max_future_ms, limits };
     let Some(mapping) = &input.mapping else {
@@ -196,6 +210,12 @@ fn items(input: &InputSettings, partition: i32, record: &Record<'_>, now: i64, e
         }
         Err(rejection) => each(&Item::Rejected(rejection), 0),
     }
+}
+
+/// What the reader of files has found wrong with a row.
+fn refused(header: &[u8]) -> Rejection {
+    let (reason, detail) = text(Some(header)).split_once('|').unwrap_or_default();
+    Rejection::new(RejectReason::parse(reason).unwrap_or(RejectReason::NotJson), detail)
 }
 
 fn text(value: Option<&[u8]>) -> &str {

@@ -51,6 +51,13 @@ pub struct MergeTask {
     shown_until: Vec<Option<i64>>,
 }
 
+impl MergeTask {
+    /// The engine's task.
+    pub fn merge(&self) -> &Merge {
+        &self.merge
+    }
+}
+
 enum Restore {
     /// Reads the changelog; with what is committed, if anything.
     Changelog {

@@ -1,0 +1,47 @@
+//! The command line: arguments into a command, its outcome into an exit code. One file per command.
+
+mod failure;
+mod replay;
+
+pub use failure::{Exit, Failure};
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Live customer-experience metrics from a stream of touchpoints.
+///
+/// Start with `touchstone demo`: everything in one process, with generated traffic.
+#[derive(Debug, Parser)]
+#[command(name = "touchstone", version, max_term_width = 100, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Files in, aggregates out: the numbers the service would give, from history
+    Replay(replay::Replay),
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version go to standard output and are no failure.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let outcome = match arguments.command {
+        Command::Replay(replay) => replay.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("touchstone: {:#}", failure.error);
+            failure.exit.into()
+        }
+    }
+}
