@@ -200,3 +200,82 @@ pub const FIGURES: &[FigureInfo] = &[
 pub fn figure_info(name: &str) -> Option<&'static FigureInfo> {
     FIGURES.iter().find(|figure| figure.name == name)
 }
+
+/// What feeds a family since ever: a part of the cell of the window `ever`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EverSource {
+    /// A count, by its name.
+    Count(&'static str),
+    /// A map, by its name; its keys become this label.
+    Tally(&'static str, &'static str),
+    /// The answers, by metric, scale and score.
+    Answers,
+    /// Counts per bucket (upper bound in seconds, name), sums in ms and counts of all.
+    Histogram {
+        /// (upper bound in seconds, the count of what lies between it and the bound before).
+        buckets: &'static [(i64, &'static str)],
+        /// The sums, in ms.
+        sums_ms: &'static [&'static str],
+        /// The counts of all.
+        counts: &'static [&'static str],
+    },
+}
+
+/// The families since ever: (family, metric set, what feeds it).
+pub const EVER: &[(&str, &str, EverSource)] = &[
+    ("cx_touchpoints_total", "touchpoints", EverSource::Count("touches")),
+    ("cx_contacts_offered_total", "contacts", EverSource::Count("offered")),
+    ("cx_contacts_answered_total", "contacts", EverSource::Count("answered")),
+    ("cx_contacts_abandoned_total", "contacts", EverSource::Count("abandoned")),
+    ("cx_survey_responses_total", "csat", EverSource::Answers),
+    ("cx_survey_responses_total", "nps", EverSource::Answers),
+    ("cx_survey_responses_total", "ces", EverSource::Answers),
+    ("cx_customers_churned_total", "customers", EverSource::Tally("churned_by_reason", "reason")),
+    ("cx_customers_acquired_total", "customers", EverSource::Count("acquired")),
+    (
+        "cx_queue_wait_seconds",
+        "contacts",
+        EverSource::Histogram {
+            buckets: &[
+                (5, "wait_le_5s"),
+                (10, "wait_le_10s"),
+                (20, "wait_le_20s"),
+                (30, "wait_le_30s"),
+                (60, "wait_le_60s"),
+                (120, "wait_le_120s"),
+                (300, "wait_le_300s"),
+                (600, "wait_le_600s"),
+            ],
+            sums_ms: &["answered_wait_ms", "abandoned_wait_ms"],
+            counts: &["answered_wait_known", "abandoned_wait_known"],
+        },
+    ),
+    (
+        "cx_hold_seconds",
+        "contacts",
+        EverSource::Histogram {
+            buckets: &[
+                (5, "hold_le_5s"),
+                (10, "hold_le_10s"),
+                (20, "hold_le_20s"),
+                (30, "hold_le_30s"),
+                (60, "hold_le_60s"),
+                (120, "hold_le_120s"),
+                (300, "hold_le_300s"),
+                (600, "hold_le_600s"),
+            ],
+            sums_ms: &["hold_ms"],
+            counts: &["hold_positive"],
+        },
+    ),
+];
+
+/// The text with a capital first letter, as help texts begin.
+///
+/// ```
+/// assert_eq!(touchstone::metrics::catalogue::capitalized("offered contacts"), "Offered contacts");
+/// ```
+pub fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

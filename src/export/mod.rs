@@ -1,0 +1,104 @@
+//! What others see of the service over HTTP: `/metrics`, `/healthz`, `/readyz`, `/debug`.
+//!
+//! Everything comes from the board, which holds committed state alone; nothing served here changes anything.
+
+mod families;
+mod health;
+pub mod http;
+mod windows;
+
+pub use families::FAMILIES;
+
+use crate::clock::Clock;
+use crate::engine::plan::Plan;
+use crate::pipeline::board::{Board, Condition, Posted};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Encoder, Registry, TextEncoder};
+use std::sync::Arc;
+
+/// What export needs to know.
+#[derive(Clone)]
+pub struct Exporter {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) board: Board,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) series_max: usize,
+    registry: Registry,
+}
+
+impl Exporter {
+    /// An exporter of what is on `board`. Above `series_max` series whole group-bys are left out, finest first.
+    pub fn new(plan: Arc<Plan>, board: Board, clock: Arc<dyn Clock>, series_max: usize) -> Exporter {
+        let registry = Registry::new();
+        let exporter = Exporter { plan, board, clock, series_max, registry: registry.clone() };
+        registry
+            .register(Box::new(Snapshot(exporter.clone())))
+            .expect("the registry is new and a collector without descriptions collides with none");
+        exporter
+    }
+
+    /// The page `/metrics`, in Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        let mut page = Vec::with_capacity(1 << 20);
+        TextEncoder::new().encode(&self.registry.gather(), &mut page).expect("writing into memory does not fail");
+        String::from_utf8(page).expect("the text format is UTF-8")
+    }
+
+    /// What is on the board, without what is too old to be shown.
+    pub(crate) fn look(&self) -> Posted {
+        let mut posted = self.board.look();
+        let oldest = self.clock.monotonic() - Board::STALE_AFTER_MS;
+        for status in posted.merges.values_mut().filter(|status| status.committed_at < oldest) {
+            status.rows = Arc::default();
+        }
+        posted
+    }
+
+    /// Why the service is not healthy, if it is not: a loop that is stuck.
+    pub fn unhealthy(&self) -> Option<String> {
+        let oldest = self.clock.monotonic() - 2 * Board::STALE_AFTER_MS;
+        let workers = self.board.look().workers;
+        let stuck = workers.into_iter().find(|(_, status)| status.turned_at < oldest);
+        stuck.map(|(name, _)| format!("worker {name} has been stuck for a minute"))
+    }
+
+    /// Why the service is not ready, if it is not: not joined, not restored, or something halted.
+    pub fn unready(&self) -> Option<String> {
+        let posted = self.board.look();
+        if posted.workers.is_empty() {
+            return Some("starting".into());
+        }
+        if let Some((name, status)) = posted.workers.iter().find(|(_, status)| status.unavailable.is_some()) {
+            return Some(format!("worker {name}: {}", status.unavailable.as_deref().unwrap_or_default()));
+        }
+        if let Some((name, _)) = posted.workers.iter().find(|(_, status)| !status.joined) {
+            return Some(format!("worker {name} has not joined its group yet"));
+        }
+        let input = |input: usize| self.plan.inputs.get(input).map_or("", |input| &input.name);
+        let sources =
+            posted.sources.iter().map(|((index, partition), status)| (input(*index), partition, &status.condition));
+        let merges = posted.merges.iter().map(|(partition, status)| ("deltas", partition, &status.condition));
+        sources.chain(merges).find_map(|(name, partition, condition)| match condition {
+            Condition::Live => None,
+            Condition::Restoring(left) => Some(format!("{name}/{partition} is restoring, {left} offsets left")),
+            Condition::Halted(reason) => Some(format!("{name}/{partition} is halted: {reason}")),
+        })
+    }
+}
+
+/// The one custom collector: every family from the committed snapshot.
+struct Snapshot(Exporter);
+
+impl Collector for Snapshot {
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let posted = self.0.look();
+        let (mut families, left_out) = windows::collect(&self.0, &posted);
+        families.extend(health::collect(&self.0, &posted, left_out));
+        families
+    }
+}
