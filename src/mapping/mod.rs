@@ -289,4 +289,6 @@ fn span_in(source: &str, part: &str) -> Range<usize> {
 }
 
 #[cfg(test)]
+mod shipped_tests;
+#[cfg(test)]
 mod tests;

@@ -54,14 +54,14 @@ pub fn decode<'a>(record: &Record<'a>, context: &DecodeContext) -> Item<'a> {
         Ok(attributes) => attributes,
         Err(rejection) => return Item::Rejected(rejection),
     };
-    let (event, misfits) = match serde_json::from_str::<BinaryData<'_>>(json) {
-        Ok(BinaryData(data)) => (RawEvent { attributes, data }, Misfits::default()),
+    let (mut event, misfits) = match serde_json::from_str::<RawData<'_>>(json) {
+        Ok(data) => (RawEvent { attributes, data }, Misfits::default()),
         Err(_) => match tree::read_data(json, attributes) {
             Ok(read) => read,
             Err(rejection) => return Item::Rejected(rejection),
         },
     };
-    judge(event, &misfits, record.timestamp, context)
+    judge(&mut event, &misfits, record.timestamp, context)
 }
 
 /// Decodes one structured event: the output of a mapping, or a row of a file. `record_timestamp` is that of
@@ -101,7 +101,7 @@ fn rejected(reason: RejectReason, detail: &str) -> Item<'static> {
 
 fn decode_sound<'a>(json: &'a str, record_timestamp: Option<i64>, context: &DecodeContext) -> Item<'a> {
     match serde_json::from_str::<RawEvent<'_>>(json) {
-        Ok(event) => judge(event, &Misfits::default(), record_timestamp, context),
+        Ok(mut event) => judge(&mut event, &Misfits::default(), record_timestamp, context),
         Err(_) => decode_slowly(json, record_timestamp, context),
     }
 }
@@ -109,17 +109,8 @@ fn decode_sound<'a>(json: &'a str, record_timestamp: Option<i64>, context: &Deco
 /// The reading that can name everything; also the yardstick of the fast one in the tests.
 pub(super) fn decode_slowly<'a>(json: &'a str, record_timestamp: Option<i64>, context: &DecodeContext) -> Item<'a> {
     match tree::read_event(json) {
-        Ok((event, misfits)) => judge(event, &misfits, record_timestamp, context),
+        Ok((mut event, misfits)) => judge(&mut event, &misfits, record_timestamp, context),
         Err(rejection) => Item::Rejected(rejection),
-    }
-}
-
-/// The value of a binary event. `null` is absent as a field, but no event as a value.
-struct BinaryData<'a>(RawData<'a>);
-
-impl<'de: 'a, 'a> serde::Deserialize<'de> for BinaryData<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        RawData::deserialize_object(deserializer).map(BinaryData)
     }
 }
 

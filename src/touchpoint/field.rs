@@ -23,12 +23,7 @@ macro_rules! fields {
                 }
             }
 
-            fn parse(name: &str) -> Option<$type> {
-                match name {
-                    $($name => Some($type::$variant),)+
-                    _ => None,
-                }
-            }
+            const ALL: [$type; Self::COUNT] = [$($type::$variant),+];
         }
     };
 }
@@ -99,10 +94,8 @@ impl Field {
 
     /// The field of that name.
     pub(super) fn parse(name: &str) -> Option<Field> {
-        TextField::parse(name)
-            .map(Field::Text)
-            .or_else(|| NumberField::parse(name).map(Field::Number))
-            .or_else(|| FlagField::parse(name).map(Field::Flag))
+        let field = BY_SLOT[slot(name.as_bytes())?]?;
+        (field.name() == name).then_some(field)
     }
 
     pub(super) const fn name(self) -> &'static str {
@@ -110,6 +103,17 @@ impl Field {
             Field::Text(field) => field.name(),
             Field::Number(field) => field.name(),
             Field::Flag(field) => field.name(),
+        }
+    }
+
+    /// The field of that index.
+    const fn at(index: usize) -> Field {
+        if index < TextField::COUNT {
+            Field::Text(TextField::ALL[index])
+        } else if index < TextField::COUNT + NumberField::COUNT {
+            Field::Number(NumberField::ALL[index - TextField::COUNT])
+        } else {
+            Field::Flag(FlagField::ALL[index - TextField::COUNT - NumberField::COUNT])
         }
     }
 
@@ -131,6 +135,32 @@ impl Field {
         }
     }
 }
+
+/// Where a name stands in [`BY_SLOT`]: a hash of its length and three of its letters, found by trying until no
+/// two names fell together. A key of an event is thus one look and one comparison away from its field.
+const fn slot(name: &[u8]) -> Option<usize> {
+    let length = name.len();
+    if length < 4 {
+        return None;
+    }
+    let sum = length * 179 + name[0] as usize * 154 + name[2] as usize * 62 + name[length - 2] as usize * 7;
+    Some(sum % SLOTS)
+}
+
+const SLOTS: usize = 128;
+
+static BY_SLOT: [Option<Field>; SLOTS] = {
+    let mut slots = [None; SLOTS];
+    let mut at = 0;
+    while at < Field::COUNT {
+        let field = Field::at(at);
+        let slot = slot(field.name().as_bytes()).expect("a field name has four letters");
+        assert!(slots[slot].is_none(), "two field names fall together: find other factors for `slot`");
+        slots[slot] = Some(field);
+        at += 1;
+    }
+    slots
+};
 
 /// The fields that every type has, in the order in which they are checked.
 pub(super) const COMMON: [Field; 14] = {

@@ -21,6 +21,10 @@ pub(super) struct Misfits {
 }
 
 impl Misfits {
+    pub(super) fn is_empty(&self) -> bool {
+        self.attributes.is_empty() && self.data.is_none() && self.fields.is_empty()
+    }
+
     pub(super) fn attribute(&self, attribute: Attribute) -> Option<&str> {
         self.attributes.iter().find(|(misfit, _)| *misfit == attribute).map(|(_, value)| value.as_str())
     }

@@ -52,7 +52,14 @@ impl Attribute {
     }
 
     pub(super) fn parse(name: &str) -> Option<Attribute> {
-        Attribute::ALL.into_iter().find(|attribute| attribute.name() == name)
+        match name {
+            "specversion" => Some(Attribute::Specversion),
+            "id" => Some(Attribute::Id),
+            "source" => Some(Attribute::Source),
+            "type" => Some(Attribute::Type),
+            "time" => Some(Attribute::Time),
+            _ => None,
+        }
     }
 }
 
@@ -75,11 +82,6 @@ pub(super) struct RawData<'a> {
 }
 
 impl<'a> RawData<'a> {
-    /// Reads an object, where `null` will not do.
-    pub(super) fn deserialize_object<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(DataVisitor)
-    }
-
     pub(super) fn text(&self, field: TextField) -> Option<&str> {
         self.texts[field as usize].as_deref()
     }
@@ -122,16 +124,18 @@ impl<'a> RawData<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for RawEvent<'a> {
+impl<'de> Deserialize<'de> for RawEvent<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(EventVisitor)
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for RawData<'a> {
+/// The value of a binary event: an object; `null`, absent as a field, is no event.
+impl<'de> Deserialize<'de> for RawData<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // `null` is absent, like everywhere.
-        deserializer.deserialize_any(DataVisitor)
+        let mut data = RawData::default();
+        deserializer.deserialize_map(DataReader(&mut data))?;
+        Ok(data)
     }
 }
 
@@ -152,7 +156,7 @@ impl<'de> Visitor<'de> for EventVisitor {
             let key = key.unwrap_or_default();
             if key == "data" {
                 first_time(&mut seen, 1 << Attribute::ALL.len())?;
-                event.data = map.next_value()?;
+                map.next_value_seed(DataReader(&mut event.data))?;
             } else if let Some(attribute) = Attribute::parse(&key) {
                 first_time(&mut seen, 1 << attribute as u8)?;
                 let MaybeText(text) = map.next_value()?;
@@ -166,21 +170,31 @@ impl<'de> Visitor<'de> for EventVisitor {
     }
 }
 
-struct DataVisitor;
+/// Reads `data` where it will stay: it is too large to be handed around.
+struct DataReader<'d, 'de>(&'d mut RawData<'de>);
 
-impl<'de> Visitor<'de> for DataVisitor {
-    type Value = RawData<'de>;
+impl<'de> DeserializeSeed<'de> for DataReader<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for DataReader<'_, 'de> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the data of an event")
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<RawData<'de>, E> {
-        Ok(RawData::default())
+    /// `null` is absent, like everywhere.
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawData<'de>, A::Error> {
-        let mut data = RawData::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let DataReader(data) = self;
         let mut seen = 0_u64;
         let mut others = OtherKeys::default();
         while let Some(key) = map.next_key_seed(KeySeed)? {
@@ -203,7 +217,7 @@ impl<'de> Visitor<'de> for DataVisitor {
                 }
             }
         }
-        Ok(data)
+        Ok(())
     }
 }
 
