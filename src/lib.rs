@@ -1,4 +1,5 @@
 //! touchstone: live customer-experience metrics from a stream of touchpoints.
+pub mod kafka;
 pub mod memory;
 pub mod pipeline;
 pub mod record;
