@@ -3,6 +3,7 @@
 //! Each module exports `tests()`. A test module never starts a broker of its own: `broker::address()` starts one when
 //! the first test asks, shares it by unique topic names, and it ends with this process, however that ends.
 
+mod administration;
 mod broker;
 mod commit_latency;
 mod conformance;
@@ -12,7 +13,8 @@ use libtest_mimic::Arguments;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = [conformance::tests(), commit_latency::tests()].into_iter().flatten().collect();
+    let trials =
+        [conformance::tests(), administration::tests(), commit_latency::tests()].into_iter().flatten().collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     broker::stop();
     if broker::is_left_out() {
