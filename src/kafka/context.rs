@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -28,20 +29,48 @@ pub(super) enum Called {
     Revoked(Vec<Named>),
 }
 
-#[derive(Default)]
 struct Heard {
     calls: VecDeque<Called>,
     metadata: Option<Arc<ConsumerGroupMetadata>>,
+    /// When the worker's last poll returned.
+    polled_at: Instant,
+    stale: bool,
 }
 
 /// Hears the group consumer's rebalances.
-#[derive(Default)]
 pub(super) struct GroupContext {
     heard: Mutex<Heard>,
     news: AtomicBool,
+    session: Duration,
 }
 
 impl GroupContext {
+    /// For a consumer with this session time-out.
+    pub fn new(session: Duration) -> Self {
+        let heard = Heard { calls: VecDeque::new(), metadata: None, polled_at: Instant::now(), stale: false };
+        Self { heard: Mutex::new(heard), news: AtomicBool::new(false), session }
+    }
+
+    /// The worker's poll returns.
+    pub fn polled(&self) {
+        self.heard().polled_at = Instant::now();
+    }
+
+    /// Whether an assignment was heard of so late that the membership behind it may have ended meanwhile. librdkafka
+    /// then says "no member, no generation", and brokers let such a commit pass unfenced. We cannot look inside what it
+    /// gives us; but a membership cannot have ended within one session time-out of the poll before.
+    pub fn take_stale(&self) -> bool {
+        std::mem::take(&mut self.heard().stale)
+    }
+
+    /// Keeps the membership an assignment was made under, unless it may have ended since.
+    fn keep_membership(&self, consumer: &BaseConsumer<Self>) {
+        let metadata = consumer.group_metadata().map(Arc::new);
+        let mut heard = self.heard();
+        heard.stale = heard.polled_at.elapsed() >= self.session;
+        heard.metadata = if heard.stale { None } else { metadata };
+    }
+
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().expect("nothing panics while it holds this lock")
     }
@@ -80,26 +109,24 @@ impl ConsumerContext for GroupContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let named: Vec<Named> = list.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
         if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            let metadata = consumer.group_metadata().map(Arc::new);
+            self.keep_membership(consumer);
             if named.is_empty() {
                 // A round in which nothing came to us; only the generation is new.
                 report(consumer.incremental_assign(list));
-                self.heard().metadata = metadata;
                 return;
             }
-            let mut heard = self.heard();
-            heard.metadata = metadata;
-            heard.calls.push_back(Called::Assign(named));
+            self.heard().calls.push_back(Called::Assign(named));
         } else {
-            let lost = consumer.assignment_lost();
-            let metadata = if lost { None } else { consumer.group_metadata().map(Arc::new) };
+            if consumer.assignment_lost() {
+                self.heard().metadata = None;
+            } else {
+                self.keep_membership(consumer);
+            }
             if consumer.incremental_unassign(list).is_err() {
                 // Some of them were never assigned by us: nothing may stay behind.
                 report(consumer.unassign());
             }
-            let mut heard = self.heard();
-            heard.metadata = metadata;
-            heard.calls.push_back(Called::Revoked(named));
+            self.heard().calls.push_back(Called::Revoked(named));
         }
         self.news.store(true, Ordering::Release);
     }

@@ -82,9 +82,8 @@ impl KafkaLink {
         let producer = Transactional::open(connection, config)?;
         let aside = Some(open_aside(connection, &config.group)?);
         let member: BaseConsumer<GroupContext> =
-            clients::create(&clients::member(connection, config), GroupContext::default())?;
-        let topics: Vec<&str> = config.subscriptions.iter().map(|subscription| subscription.topic.as_str()).collect();
-        member.subscribe(&topics).map_err(|error| LinkError::Fatal(error.to_string()))?;
+            clients::create(&clients::member(connection, config), GroupContext::new(connection.timings.session))?;
+        subscribe(&member, config)?;
         Ok(Self {
             connection: connection.clone(),
             config: config.clone(),
@@ -186,7 +185,7 @@ impl KafkaLink {
             }
             let member = self.member()?;
             let taken = member.incremental_assign(&list).and_then(|()| member.pause(&list));
-            taken.map_err(|error| LinkError::Fatal(format!("assignment: {error}")))?;
+            taken.map_err(|error| unavailable("assignment", &error))?;
         }
         self.to_assign.clear();
         self.to_announce.clear();
@@ -231,13 +230,30 @@ impl KafkaLink {
                 self.pause(id)?;
                 self.own(id)?.lost = true;
                 let partitions = partition_count(&self.asking, &topic)?;
-                let (committed, first_timestamp, lost) = (None, None, Some(lost));
+                let group = self.config.group.clone();
+                let committed =
+                    self.committed(&group, &topic)?.into_iter().nth(usize::try_from(partition).unwrap_or(0));
+                let (committed, first_timestamp, lost) = (committed.flatten(), None, Some(lost));
                 let assigned = Assigned { id, committed, position, first_timestamp, lost, partitions };
                 self.events.push(Rebalance::Revoked(vec![id]));
                 self.events.push(Rebalance::Assigned(vec![assigned]));
+            } else {
+                // librdkafka has stopped fetching one of them, and its error does not say which.
+                self.seek(id, position)?;
             }
         }
         Ok(())
+    }
+
+    /// Joins the group anew after a membership that cannot be trusted.
+    fn rejoin(&mut self) -> Result<(), LinkError> {
+        let member = self.member()?;
+        if !self.to_assign.is_empty() || !member.context().take_stale() {
+            return Ok(());
+        }
+        tracing::warn!(group = self.config.group, "not polled for longer than the session: joining anew");
+        member.unsubscribe();
+        subscribe(member, &self.config)
     }
 
     /// Hands over what has been fetched until a rebalance, the maximum or the deadline.
@@ -302,6 +318,8 @@ impl Link for KafkaLink {
             let wait = if self.is_due() { Duration::ZERO } else { wait };
             self.take_records(max, wait, take)?;
         }
+        self.member()?.context().polled();
+        self.rejoin()?;
         self.follow_group()?;
         if self.events.is_empty() && self.is_due() {
             self.settle()?;
@@ -350,6 +368,10 @@ impl Link for KafkaLink {
         let mut offsets = TopicPartitionList::with_capacity(commit.offsets.len());
         for (id, offset, metadata) in &commit.offsets {
             let topic = &self.config.subscriptions[id.topic].topic;
+            // Brokers check the generation, not who owns the partition.
+            if !self.owned.contains_key(id) {
+                return Err(CommitError::Aborted(format!("{topic}-{} is not owned any more", id.partition)));
+            }
             let mut element = offsets.add_partition(topic, id.partition);
             let set = element.set_offset(Offset::Offset(*offset));
             set.map_err(|error| CommitError::Impossible(format!("{topic}-{}@{offset}: {error}", id.partition)))?;
@@ -366,7 +388,8 @@ impl Link for KafkaLink {
         for &id in &gone {
             self.pause(id)?;
         }
-        self.to_announce = gone.iter().map(|&id| self.named(id)).collect();
+        self.to_announce
+            .extend(gone.iter().map(|&id| (self.config.subscriptions[id.topic].topic.clone(), id.partition)));
         self.owned.clear();
         if !gone.is_empty() {
             self.events.push(Rebalance::Revoked(gone));
@@ -452,6 +475,11 @@ impl Drop for KafkaLink {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+fn subscribe(member: &BaseConsumer<GroupContext>, config: &LinkConfig) -> Result<(), LinkError> {
+    let topics: Vec<&str> = config.subscriptions.iter().map(|subscription| subscription.topic.as_str()).collect();
+    member.subscribe(&topics).map_err(|error| LinkError::Fatal(error.to_string()))
 }
 
 /// A consumer that reads beside the group.

@@ -43,7 +43,11 @@ pub fn tests() -> Vec<Trial> {
         })
         .with_ignored_flag(broker::is_left_out())
     });
-    memory.chain(kafka).collect()
+    let stale = Trial::test("kafka::a_stale_membership_joins_anew", || {
+        a_stale_membership_joins_anew(&Rig::kafka()?);
+        Ok(())
+    });
+    memory.chain(kafka).chain([stale.with_ignored_flag(broker::is_left_out())]).collect()
 }
 
 const FIRST: PartitionId = PartitionId { topic: 0, partition: 0 };
@@ -380,5 +384,25 @@ fn a_pending_offset_holds_the_assignment_back(rig: &Rig) {
     transaction.end(true);
     worker.poll_until("assignment", |worker| !worker.owned.is_empty());
     assert_eq!(worker.owned[&FIRST].position, 1);
+    worker.link.close();
+}
+
+/// librdkafka alone: an assignment heard of after the session's time may be under a membership that has ended, which
+/// brokers would not fence.
+fn a_stale_membership_joins_anew(rig: &Rig) {
+    let Rig::Kafka(connection) = rig else { unreachable!("only run on Kafka") };
+    let mut hasty = connection.clone();
+    hasty.timings.session = Duration::from_millis(1500);
+    hasty.timings.heartbeat = Duration::from_millis(300);
+    let input = rig.topic(1);
+    let mut worker = Worker::new(Box::new(hasty.link(&config(&unique("group"), &input)).unwrap()));
+    // No condition can be waited for here: that time passes without a poll is what is tested.
+    std::thread::sleep(Duration::from_secs(3));
+    let deadline = Instant::now() + PATIENCE;
+    while worker.owned.is_empty() || worker.link.commit(&commit(0, "", vec![])).is_err() {
+        assert!(Instant::now() < deadline, "it never commits");
+        worker.poll(20);
+    }
+    assert_eq!((worker.assignments, worker.revocations), (2, 1));
     worker.link.close();
 }
