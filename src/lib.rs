@@ -6,6 +6,7 @@ pub mod config;
 pub mod engine;
 pub mod export;
 pub mod files;
+pub mod kafka;
 pub mod mapping;
 pub mod memory;
 pub mod metrics;

@@ -179,7 +179,7 @@ impl Link for MemoryLink {
             if !self.events.is_empty() || self.batch.len() > 0 || left.is_zero() {
                 break;
             }
-            state = broker.shared.changed.wait_timeout(state, left).expect("nothing panics under the lock").0;
+            state = broker.wait(state, left);
         }
         drop(state);
         self.batch.deliver(take);
@@ -207,6 +207,9 @@ impl Link for MemoryLink {
 
     fn commit(&mut self, commit: &Commit) -> Result<(), CommitError> {
         assert!(commit.outputs.is_empty() || !commit.offsets.is_empty(), "outputs without offsets are not fenced");
+        if let Some((id, ..)) = commit.offsets.iter().find(|(id, ..)| !self.owned.contains_key(id)) {
+            return Err(CommitError::Aborted(format!("partition {} is not owned any more", id.partition)));
+        }
         self.broker.change(|state| {
             state.begin(&self.config.transactional_id, self.epoch)?;
             let written = self.write(state, commit);
@@ -313,7 +316,7 @@ impl Reader for MemoryReader {
                 let name = &state.topic(self.place.0).name;
                 return Err(LinkError::Unavailable(format!("a transaction stays open on {name}-{}", self.place.1)));
             }
-            drop(self.broker.shared.changed.wait_timeout(state, wait).expect("nothing panics under the lock"));
+            drop(self.broker.wait(state, wait));
             return Ok(false);
         }
         self.stable = true;

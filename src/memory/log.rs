@@ -101,7 +101,10 @@ impl Log {
 
     fn push(&mut self, timestamp: i64, state: State) -> i64 {
         if self.segments.back().is_none_or(|segment| segment.bytes.len() >= SEGMENT_BYTES) {
-            self.segments.push_back(Segment { base: self.end, bytes: Vec::new(), entries: Vec::new() });
+            // A log that has filled one segment will fill the next; a small one stays small.
+            let expected = if self.segments.is_empty() { 0 } else { SEGMENT_BYTES };
+            let bytes = Vec::with_capacity(expected);
+            self.segments.push_back(Segment { base: self.end, bytes, entries: Vec::new() });
         }
         let segment = self.segments.back_mut().expect("pushed above where there was none");
         let at = u32::try_from(segment.bytes.len()).expect("a segment is closed at a megabyte");

@@ -12,6 +12,7 @@ mod log;
 mod state;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 pub use self::link::MemoryLink;
 use self::log::Batch;
@@ -237,9 +238,21 @@ impl Broker {
         let mut state = self.lock();
         state.expire_transactions();
         let result = act(&mut state);
+        let waited_for = state.waiting > 0;
         drop(state);
-        self.shared.changed.notify_all();
+        if waited_for {
+            self.shared.changed.notify_all();
+        }
         result
+    }
+
+    /// Waits for a change, no longer than `limit`.
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+        state.waiting += 1;
+        let waited = self.shared.changed.wait_timeout(state, limit);
+        let mut state = waited.expect("nothing panics while it holds the broker's lock").0;
+        state.waiting -= 1;
+        state
     }
 }
 

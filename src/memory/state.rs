@@ -82,12 +82,14 @@ pub(super) struct State {
     pub groups: HashMap<String, Group>,
     producers: HashMap<String, Producer>,
     open_transactions: usize,
+    /// How many threads wait for a change: waking nobody still costs a system call.
+    pub waiting: usize,
 }
 
 impl State {
     pub fn new(clock: Clock, limits: Limits) -> Self {
         let (topics, names, groups, producers) = (Vec::new(), HashMap::new(), HashMap::new(), HashMap::new());
-        Self { clock, limits, topics, names, groups, producers, open_transactions: 0 }
+        Self { clock, limits, topics, names, groups, producers, open_transactions: 0, waiting: 0 }
     }
 
     pub fn add_topic(&mut self, topic: Topic) {

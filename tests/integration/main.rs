@@ -1,1 +1,24 @@
-fn main() {}
+//! The one integration binary: everything that crosses a module's border, most of it against a real Kafka.
+//!
+//! Each module exports `tests()`. A test module never starts a broker of its own: `broker::address()` starts one when
+//! the first test asks, shares it by unique topic names, and it ends with this process, however that ends.
+
+mod administration;
+mod broker;
+mod commit_latency;
+mod conformance;
+mod rig;
+
+use libtest_mimic::Arguments;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let trials =
+        [conformance::tests(), administration::tests(), commit_latency::tests()].into_iter().flatten().collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    broker::stop();
+    if broker::is_left_out() {
+        println!("LEFT OUT: every test against a real Kafka, because {}=none\n", broker::VARIABLE);
+    }
+    conclusion.exit();
+}

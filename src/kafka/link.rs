@@ -1,0 +1,531 @@
+//! The port to a log, on Kafka.
+//!
+//! One consumer that is a member of the group, one transactional producer, and two clients beside them: one that asks
+//! for the ends of logs beyond open transactions, one that reads without joining. The worker hears of a rebalance from
+//! the poll in which it happened, and nothing that follows it is handed over before. Commits carry the membership of the
+//! last rebalance the worker heard of, never the consumer's present one: re-reading it after a revoke would let offsets
+//! of partitions that now belong to somebody else pass.
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::assignment::{Placing, committed_of, out_of_range, partition_count, unavailable};
+use super::clients::{self, ASK, QuietConsumer, let_go};
+use super::context::{Called, GroupContext, Named, Quiet};
+use super::error::{consuming, is_out_of_range};
+use super::producer::Transactional;
+use super::reader::{KafkaReader, Span};
+use super::{Connection, clients::REACH};
+use crate::pipeline::link::{
+    Assigned, Commit, CommitError, Link, LinkConfig, LinkError, PartitionId, Reader, Rebalance, Take,
+};
+use crate::record::{Header, Record};
+
+/// How long the first attempt to place partitions may block; each further one twice as long, up to eight times.
+const FIRST_TRY: Duration = Duration::from_millis(250);
+
+/// How long a seek waits for a partition whose fetcher is just starting.
+const SEEK: Duration = Duration::from_secs(5);
+
+/// How long the consumer may take to leave the group.
+const LEAVE: Duration = Duration::from_secs(5);
+
+/// How long the look behind the last record may take.
+const TAIL: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+struct Owned {
+    /// The next offset to hand over.
+    position: i64,
+    flows: bool,
+    lost: bool,
+    /// Nothing but control records lies in `[position, end)`.
+    empty: Option<(i64, i64)>,
+}
+
+/// A worker's connection to Kafka.
+pub struct KafkaLink {
+    connection: Connection,
+    config: LinkConfig,
+    /// `None` once closed.
+    member: Option<BaseConsumer<GroupContext>>,
+    producer: Transactional,
+    asking: QuietConsumer,
+    aside: Option<QuietConsumer>,
+    /// Clients that ask for other groups' offsets.
+    groups: HashMap<String, QuietConsumer>,
+    owned: BTreeMap<PartitionId, Owned>,
+    /// What librdkafka waits for us to assign.
+    to_assign: Vec<Named>,
+    /// What is assigned and has to be handed out again, after a recycle.
+    to_announce: Vec<Named>,
+    /// How often placing them has failed, and when it is tried again.
+    failures: u32,
+    try_at: Instant,
+    events: Vec<Rebalance>,
+}
+
+impl KafkaLink {
+    pub(super) fn open(connection: &Connection, config: &LinkConfig) -> Result<Self, LinkError> {
+        connection.check_properties().map_err(|error| LinkError::Fatal(error.to_string()))?;
+        let asking: QuietConsumer = clients::create(&clients::asking(connection), Quiet)?;
+        reach(&asking, connection)?;
+        for subscription in &config.subscriptions {
+            partition_count(&asking, &subscription.topic)?;
+        }
+        let producer = Transactional::open(connection, config)?;
+        let aside = Some(open_aside(connection, &config.group)?);
+        let member: BaseConsumer<GroupContext> =
+            clients::create(&clients::member(connection, config), GroupContext::new(connection.timings.session))?;
+        subscribe(&member, config)?;
+        Ok(Self {
+            connection: connection.clone(),
+            config: config.clone(),
+            member: Some(member),
+            producer,
+            asking,
+            aside,
+            groups: HashMap::new(),
+            owned: BTreeMap::new(),
+            to_assign: Vec::new(),
+            to_announce: Vec::new(),
+            failures: 0,
+            try_at: Instant::now(),
+            events: Vec::new(),
+        })
+    }
+
+    fn member(&self) -> Result<&BaseConsumer<GroupContext>, LinkError> {
+        self.member.as_ref().ok_or_else(|| LinkError::Fatal("the link is closed".into()))
+    }
+
+    fn named(&self, id: PartitionId) -> Named {
+        (self.config.subscriptions[id.topic].topic.clone(), id.partition)
+    }
+
+    fn id(&self, (topic, partition): &Named) -> Option<PartitionId> {
+        let topic = self.config.subscriptions.iter().position(|subscription| subscription.topic == *topic)?;
+        Some(PartitionId { topic, partition: *partition })
+    }
+
+    /// Takes in what was called back: partitions that are gone are forgotten now, new ones wait to be placed.
+    fn follow_group(&mut self) -> Result<(), LinkError> {
+        while let Some(called) = self.member()?.context().next() {
+            match called {
+                Called::Assign(named) => self.to_assign.extend(named),
+                Called::Revoked(named) => {
+                    self.to_assign.retain(|name| !named.contains(name));
+                    self.to_announce.retain(|name| !named.contains(name));
+                    let ids = named.iter().filter_map(|name| self.id(name)).collect::<Vec<PartitionId>>();
+                    let known: Vec<PartitionId> = ids.into_iter().filter(|id| self.owned.contains_key(id)).collect();
+                    self.owned.retain(|id, _| !known.contains(id));
+                    if !known.is_empty() {
+                        self.events.push(Rebalance::Revoked(known));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether partitions wait to be placed, and it is time to try.
+    fn is_due(&self) -> bool {
+        !(self.to_assign.is_empty() && self.to_announce.is_empty()) && Instant::now() >= self.try_at
+    }
+
+    /// Places what became ours and assigns it, paused. What cannot be placed yet (a predecessor's transaction holds its
+    /// offset) is tried again: at first briefly and soon, for meanwhile the other partitions stand still.
+    fn settle(&mut self) -> Result<(), LinkError> {
+        let patience = FIRST_TRY.saturating_mul(1 << self.failures.min(3));
+        let named: Vec<Named> = self.to_assign.iter().chain(&self.to_announce).cloned().collect();
+        match self.place(&named, patience) {
+            Ok(placed) => {
+                self.failures = 0;
+                self.take_over(placed)
+            }
+            Err(LinkError::Unavailable(reason)) => {
+                self.failures += 1;
+                self.try_at = Instant::now() + patience;
+                if self.failures == 3 {
+                    tracing::info!(reason, partitions = named.len(), "waiting for committed offsets");
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn place(&mut self, named: &[Named], patience: Duration) -> Result<Vec<Assigned>, LinkError> {
+        let aside = match self.aside.take() {
+            Some(aside) => aside,
+            None => open_aside(&self.connection, &self.config.group)?,
+        };
+        let member = self.member()?;
+        let placing = Placing { config: &self.config, member, asking: &self.asking, aside: &aside };
+        let placed = placing.place(named, patience);
+        self.aside = Some(aside);
+        placed
+    }
+
+    fn take_over(&mut self, placed: Vec<Assigned>) -> Result<(), LinkError> {
+        if !self.to_assign.is_empty() {
+            let mut list = TopicPartitionList::new();
+            for assigned in placed.iter().filter(|assigned| self.to_assign.contains(&self.named(assigned.id))) {
+                let (topic, partition) = self.named(assigned.id);
+                // A lost offset must not be asked for: librdkafka would report it again and again.
+                let offset = if assigned.lost.is_some() { Offset::End } else { Offset::Offset(assigned.position) };
+                let added = list.add_partition_offset(&topic, partition, offset);
+                added.map_err(|error| LinkError::Fatal(format!("{topic}-{partition}: {error}")))?;
+            }
+            let member = self.member()?;
+            let taken = member.incremental_assign(&list).and_then(|()| member.pause(&list));
+            taken.map_err(|error| unavailable("assignment", &error))?;
+        }
+        self.to_assign.clear();
+        self.to_announce.clear();
+        for assigned in &placed {
+            let owned = Owned { position: assigned.position, flows: false, lost: assigned.lost.is_some(), empty: None };
+            self.owned.insert(assigned.id, owned);
+        }
+        self.events.push(Rebalance::Assigned(placed));
+        Ok(())
+    }
+
+    fn own(&mut self, id: PartitionId) -> Result<&mut Owned, LinkError> {
+        let (topic, partition) = self.named(id);
+        let gone = || LinkError::Unavailable(format!("{topic}-{partition} is not owned any more"));
+        self.owned.get_mut(&id).ok_or_else(gone)
+    }
+
+    fn seek(&mut self, id: PartitionId, offset: i64) -> Result<(), LinkError> {
+        let (topic, partition) = self.named(id);
+        let deadline = Instant::now() + SEEK;
+        loop {
+            match self.member()?.seek(&topic, partition, Offset::Offset(offset), SEEK) {
+                Ok(()) => return Ok(()),
+                Err(error) if Instant::now() >= deadline => {
+                    return Err(unavailable(&format!("{topic}-{partition}"), &error));
+                }
+                // The fetcher of a partition that was just assigned is not there yet.
+                Err(_) => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+    }
+
+    /// An offset fell out of its log while we read: find the partitions and hand them out again as lost.
+    fn find_lost(&mut self) -> Result<(), LinkError> {
+        let flowing = self.owned.iter().filter(|(_, owned)| owned.flows).map(|(&id, owned)| (id, owned.position));
+        for (id, position) in flowing.collect::<Vec<_>>() {
+            let (topic, partition) = self.named(id);
+            let name = format!("{topic}-{partition}");
+            let bounds = self.asking.fetch_watermarks(&topic, partition, ASK);
+            let (low, high) = bounds.map_err(|error| unavailable(&name, &error))?;
+            if let Some(lost) = out_of_range(&name, position, low, high) {
+                self.pause(id)?;
+                self.own(id)?.lost = true;
+                let partitions = partition_count(&self.asking, &topic)?;
+                let group = self.config.group.clone();
+                let committed =
+                    self.committed(&group, &topic)?.into_iter().nth(usize::try_from(partition).unwrap_or(0));
+                let (committed, first_timestamp, lost) = (committed.flatten(), None, Some(lost));
+                let assigned = Assigned { id, committed, position, first_timestamp, lost, partitions };
+                self.events.push(Rebalance::Revoked(vec![id]));
+                self.events.push(Rebalance::Assigned(vec![assigned]));
+            } else {
+                // librdkafka has stopped fetching one of them, and its error does not say which.
+                self.seek(id, position)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins the group anew after a membership that cannot be trusted.
+    fn rejoin(&mut self) -> Result<(), LinkError> {
+        let member = self.member()?;
+        if !self.to_assign.is_empty() || !member.context().take_stale() {
+            return Ok(());
+        }
+        tracing::warn!(group = self.config.group, "not polled for longer than the session: joining anew");
+        member.unsubscribe();
+        subscribe(member, &self.config)
+    }
+
+    /// Hands over what has been fetched until a rebalance, the maximum or the deadline.
+    fn take_records(&mut self, max: usize, wait: Duration, take: &mut Take<'_>) -> Result<(), LinkError> {
+        let member = self.member.as_ref().ok_or_else(|| LinkError::Fatal("the link is closed".into()))?;
+        let deadline = Instant::now() + wait;
+        let mut taken = 0;
+        while taken < max {
+            let left = if taken == 0 { deadline.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
+            let polled = member.poll(left);
+            let rebalanced = member.context().has_news();
+            match polled {
+                Some(Ok(message)) => {
+                    let id = identify(&self.config, &message);
+                    let owned = id.and_then(|id| self.owned.get_mut(&id).map(|owned| (id, owned)));
+                    if let Some((id, owned)) = owned.filter(|(_, o)| o.flows && message.offset() >= o.position) {
+                        owned.position = message.offset() + 1;
+                        with_record(&message, &mut |record| take(id, record));
+                        taken += 1;
+                    }
+                }
+                Some(Err(error)) if is_out_of_range(&error) => return self.find_lost(),
+                Some(Err(error)) => consuming(&error).map_or(Ok(()), Err)?,
+                None if taken > 0 || Instant::now() >= deadline => break,
+                None => {}
+            }
+            if rebalanced {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a read-committed reader would still be given something in the span.
+    fn is_tail_empty(&mut self, span: Span) -> Result<bool, LinkError> {
+        let aside = match self.aside.take() {
+            Some(aside) => aside,
+            None => open_aside(&self.connection, &self.config.group)?,
+        };
+        let mut reader = KafkaReader::over(aside, span, false);
+        let deadline = Instant::now() + TAIL;
+        let mut found = false;
+        let read = loop {
+            match reader.read(1, Duration::from_millis(100), &mut |_| found = true) {
+                Ok(done) if done || found => break Ok(done && !found),
+                Ok(_) if Instant::now() >= deadline => break Ok(false),
+                Ok(_) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        self.aside = reader.into_consumer();
+        if let Some(aside) = &self.aside {
+            aside.unassign().map_err(|error| unavailable("reading aside", &error))?;
+        }
+        read
+    }
+}
+
+impl Link for KafkaLink {
+    fn poll(&mut self, max: usize, wait: Duration, take: &mut Take<'_>) -> Result<Vec<Rebalance>, LinkError> {
+        if self.events.is_empty() {
+            let wait = if self.is_due() { Duration::ZERO } else { wait };
+            self.take_records(max, wait, take)?;
+        }
+        self.member()?.context().polled();
+        self.rejoin()?;
+        self.follow_group()?;
+        if self.events.is_empty() && self.is_due() {
+            self.settle()?;
+        }
+        Ok(std::mem::take(&mut self.events))
+    }
+
+    fn resume(&mut self, partition: PartitionId, offset: i64) -> Result<(), LinkError> {
+        if self.own(partition)?.lost {
+            return Err(LinkError::Lost(format!(
+                "{}-{} is lost and does not flow",
+                self.named(partition).0,
+                partition.partition
+            )));
+        }
+        self.seek(partition, offset)?;
+        let list = single(&self.named(partition));
+        self.member()?.resume(&list).map_err(|error| unavailable("resume", &error))?;
+        let owned = self.own(partition)?;
+        owned.position = offset;
+        owned.flows = true;
+        Ok(())
+    }
+
+    fn rewind(&mut self, partition: PartitionId, offset: i64) -> Result<(), LinkError> {
+        self.own(partition)?;
+        self.seek(partition, offset)?;
+        self.own(partition)?.position = offset;
+        Ok(())
+    }
+
+    fn pause(&mut self, partition: PartitionId) -> Result<(), LinkError> {
+        self.own(partition)?.flows = false;
+        let list = single(&self.named(partition));
+        self.member()?.pause(&list).map_err(|error| unavailable("pause", &error))
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<(), CommitError> {
+        assert!(commit.outputs.is_empty() || !commit.offsets.is_empty(), "outputs without offsets are not fenced");
+        if commit.offsets.is_empty() {
+            return Ok(());
+        }
+        let member = self.member.as_ref().ok_or_else(|| CommitError::Aborted("the link is closed".into()))?;
+        let group = member.context().metadata();
+        let group = group.ok_or_else(|| CommitError::Aborted("the membership in the group was lost".into()))?;
+        let mut offsets = TopicPartitionList::with_capacity(commit.offsets.len());
+        for (id, offset, metadata) in &commit.offsets {
+            let topic = &self.config.subscriptions[id.topic].topic;
+            // Brokers check the generation, not who owns the partition.
+            if !self.owned.contains_key(id) {
+                return Err(CommitError::Aborted(format!("{topic}-{} is not owned any more", id.partition)));
+            }
+            let mut element = offsets.add_partition(topic, id.partition);
+            let set = element.set_offset(Offset::Offset(*offset));
+            set.map_err(|error| CommitError::Impossible(format!("{topic}-{}@{offset}: {error}", id.partition)))?;
+            if !metadata.is_empty() {
+                element.set_metadata(metadata);
+            }
+        }
+        self.producer.commit(&commit.outputs, &offsets, &group)
+    }
+
+    fn recycle(&mut self) -> Result<(), LinkError> {
+        self.producer.renew()?;
+        let gone: Vec<PartitionId> = self.owned.keys().copied().collect();
+        for &id in &gone {
+            self.pause(id)?;
+        }
+        self.to_announce
+            .extend(gone.iter().map(|&id| (self.config.subscriptions[id.topic].topic.clone(), id.partition)));
+        self.owned.clear();
+        if !gone.is_empty() {
+            self.events.push(Rebalance::Revoked(gone));
+        }
+        Ok(())
+    }
+
+    fn drained(&mut self, partition: PartitionId, position: i64) -> Result<(bool, i64), LinkError> {
+        let (topic, number) = self.named(partition);
+        let name = format!("{topic}-{number}");
+        let failed = |error: KafkaError| unavailable(&name, &error);
+        let (_, end) = self.asking.fetch_watermarks(&topic, number, ASK).map_err(failed)?;
+        if position >= end {
+            return Ok((true, 0));
+        }
+        if self.own(partition)?.empty == Some((position, end)) {
+            return Ok((true, 0));
+        }
+        let (_, stable) = self.member()?.fetch_watermarks(&topic, number, ASK).map_err(failed)?;
+        if stable < end || !self.is_tail_empty(Span { topic, partition: number, from: position, until: end })? {
+            return Ok((false, end - position));
+        }
+        self.own(partition)?.empty = Some((position, end));
+        Ok((true, 0))
+    }
+
+    fn committed(&mut self, group: &str, topic: &str) -> Result<Vec<Option<(i64, String)>>, LinkError> {
+        let count = partition_count(&self.asking, topic)?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(topic, 0, count - 1);
+        if !self.groups.contains_key(group) {
+            let client: QuietConsumer = clients::create(&clients::reading(&self.connection, group), Quiet)?;
+            self.groups.insert(group.to_owned(), client);
+        }
+        let asked = self.groups[group].committed_offsets(list, ASK).map_err(|error| unavailable(group, &error))?;
+        let mut offsets = vec![None; usize::try_from(count).expect("a count is positive")];
+        for element in asked.elements() {
+            element.error().map_err(|error| unavailable(&format!("{group} at {topic}"), &error))?;
+            let index = usize::try_from(element.partition()).expect("asked for from 0");
+            offsets[index] = committed_of(&element);
+        }
+        Ok(offsets)
+    }
+
+    fn reader(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        from: Option<i64>,
+        until: Option<i64>,
+    ) -> Result<Box<dyn Reader>, LinkError> {
+        let name = format!("{topic}-{partition}");
+        if partition >= partition_count(&self.asking, topic)? {
+            return Err(LinkError::Lost(format!("{name} does not exist")));
+        }
+        let bounds = self.asking.fetch_watermarks(topic, partition, ASK);
+        let (low, high) = bounds.map_err(|error| unavailable(&name, &error))?;
+        let (begin, end) = (from.unwrap_or(low), until.unwrap_or(high));
+        for offset in [begin, end] {
+            if let Some(lost) = out_of_range(&name, offset, low, high) {
+                return Err(LinkError::Lost(lost));
+            }
+        }
+        let span = Span { topic: topic.to_owned(), partition, from: begin, until: end };
+        Ok(Box::new(KafkaReader::open(&self.connection, &self.config.group, span, until.is_none())?))
+    }
+
+    fn close(&mut self) {
+        self.producer.close();
+        if let Some(member) = self.member.take() {
+            if !self.to_assign.is_empty() {
+                // librdkafka waits for an answer to its last assignment before it lets us leave.
+                let _ = member.unassign();
+            }
+            let_go(member, LEAVE);
+        }
+        self.owned.clear();
+        self.events.clear();
+    }
+}
+
+impl Drop for KafkaLink {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn subscribe(member: &BaseConsumer<GroupContext>, config: &LinkConfig) -> Result<(), LinkError> {
+    let topics: Vec<&str> = config.subscriptions.iter().map(|subscription| subscription.topic.as_str()).collect();
+    member.subscribe(&topics).map_err(|error| LinkError::Fatal(error.to_string()))
+}
+
+/// A consumer that reads beside the group.
+fn open_aside(connection: &Connection, group: &str) -> Result<QuietConsumer, LinkError> {
+    let mut config = clients::reading(connection, group);
+    config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
+    clients::create(&config, Quiet)
+}
+
+/// Waits for the first answer of a broker.
+pub(super) fn reach(client: &QuietConsumer, connection: &Connection) -> Result<(), LinkError> {
+    client.fetch_metadata(None, REACH).map(drop).map_err(|error| {
+        let (address, seconds) = (&connection.bootstrap_servers, REACH.as_secs());
+        LinkError::Unavailable(format!("no Kafka broker answers at {address} within {seconds} s ({error})"))
+    })
+}
+
+fn single((topic, partition): &Named) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition(topic, *partition);
+    list
+}
+
+fn identify(config: &LinkConfig, message: &BorrowedMessage<'_>) -> Option<PartitionId> {
+    let topic = match config.subscriptions.as_slice() {
+        [_] => 0,
+        several => several.iter().position(|subscription| subscription.topic == message.topic())?,
+    };
+    Some(PartitionId { topic, partition: message.partition() })
+}
+
+/// Shows a message as a record.
+pub(super) fn with_record(message: &BorrowedMessage<'_>, take: &mut dyn FnMut(Record<'_>)) {
+    let mut headers: Vec<Header<'_>> = Vec::new();
+    if let Some(found) = message.headers() {
+        for index in 0..found.count() {
+            // The library panics on a name that is not UTF-8. Nothing of ours has one, and it must not end the process.
+            let header = catch_unwind(AssertUnwindSafe(|| found.try_get(index)));
+            headers.extend(header.ok().flatten().map(|header| (header.key, header.value)));
+        }
+    }
+    take(Record {
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis(),
+        key: message.key(),
+        value: message.payload(),
+        headers: &headers,
+    });
+}

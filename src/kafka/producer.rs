@@ -1,0 +1,202 @@
+//! The transactional producer: one commit is one transaction, and its outcome is certain or said to be unknown.
+//!
+//! librdkafka retries the end of a transaction by itself. A first copy that arrives late could then end the NEXT one
+//! (KAFKA-17754; librdkafka does not speak KIP-890's second version). So after an outcome that is not known, an error
+//! during a commit, or a commit of more than two seconds, the producer is made anew before the next begin: its new
+//! epoch fences the stray request. The window shrinks; the receiver's check of every delta stays necessary.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::util::Timeout;
+
+use super::Connection;
+use super::clients::{self, let_go};
+use super::context::Deliveries;
+use super::error::{Step, is_impossible, step};
+use crate::pipeline::link::{CommitError, LinkConfig, LinkError, Output};
+
+/// A commit that took longer makes the producer suspect.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// Between two looks at the records in flight. The library's own flush looks every 100 ms, which would be the floor of
+/// every commit.
+const LOOK: Duration = Duration::from_micros(500);
+
+type Client = ThreadedProducer<Deliveries>;
+
+/// The producer under one transactional id.
+pub(super) struct Transactional {
+    connection: Connection,
+    config: LinkConfig,
+    client: Option<Client>,
+    suspect: bool,
+}
+
+impl Transactional {
+    /// Connects and takes the id over from whoever used it before.
+    pub fn open(connection: &Connection, config: &LinkConfig) -> Result<Self, LinkError> {
+        let (connection, config) = (connection.clone(), config.clone());
+        let mut producer = Self { connection, config, client: None, suspect: false };
+        producer.renew()?;
+        Ok(producer)
+    }
+
+    /// A new client under the same id.
+    pub fn renew(&mut self) -> Result<(), LinkError> {
+        self.close();
+        let client: Client = clients::create(&clients::writing(&self.connection, &self.config), Deliveries::default())?;
+        let deadline = Instant::now() + 3 * self.connection.timings.transaction;
+        while let Err(error) = client.init_transactions(clients::REACH) {
+            if step(&error) != Step::Repeat || Instant::now() >= deadline {
+                let message = format!("transactional id {}: {error}", self.config.transactional_id);
+                let_go(client, clients::ASK);
+                return Err(LinkError::Unavailable(message));
+            }
+        }
+        self.client = Some(client);
+        self.suspect = false;
+        Ok(())
+    }
+
+    /// Lets go of the client.
+    pub fn close(&mut self) {
+        if let Some(client) = self.client.take() {
+            let_go(client, clients::ASK);
+        }
+    }
+
+    /// Writes the outputs and the offsets, all or nothing.
+    pub fn commit(
+        &mut self,
+        outputs: &[Output],
+        offsets: &TopicPartitionList,
+        group: &ConsumerGroupMetadata,
+    ) -> Result<(), CommitError> {
+        if self.suspect || self.client.is_none() {
+            self.renew().map_err(|error| CommitError::Aborted(format!("nothing was sent: {error}")))?;
+        }
+        let client = self.client.as_ref().expect("renewed above where there was none");
+        let begun = Instant::now();
+        client.context_of().take_trouble();
+        let result = transact(client, self.connection.timings.transaction, outputs, offsets, group);
+        let troubled = client.context_of().take_trouble();
+        let failed = matches!(result, Err(CommitError::Unknown(_) | CommitError::Fenced(_)));
+        self.suspect = failed || troubled || begun.elapsed() > SLOW;
+        result
+    }
+}
+
+/// The context behind a producer.
+trait ContextOf {
+    fn context_of(&self) -> &Deliveries;
+}
+
+impl ContextOf for Client {
+    fn context_of(&self) -> &Deliveries {
+        self.client().context()
+    }
+}
+
+fn transact(
+    client: &Client,
+    limit: Duration,
+    outputs: &[Output],
+    offsets: &TopicPartitionList,
+    group: &ConsumerGroupMetadata,
+) -> Result<(), CommitError> {
+    let deadline = Instant::now() + limit;
+    client.context_of().take_failure();
+    if let Err(error) = client.begin_transaction() {
+        return Err(match step(&error) {
+            Step::Fenced => CommitError::Fenced(error.to_string()),
+            _ => CommitError::Unknown(format!("begin: {error}")),
+        });
+    }
+    for output in outputs {
+        if let Err(error) = send(client, output, deadline) {
+            return Err(abort(client, limit, refused(&error, &output.topic)));
+        }
+    }
+    while client.in_flight_count() > 0 {
+        if Instant::now() >= deadline {
+            let reason = format!("{} records were not acknowledged in time", client.in_flight_count());
+            return Err(abort(client, limit, CommitError::Aborted(reason)));
+        }
+        std::thread::sleep(LOOK);
+    }
+    if let Some((error, place)) = client.context_of().take_failure() {
+        return Err(abort(client, limit, refused(&error, &place)));
+    }
+    repeat(client, limit, deadline, "offsets", || client.send_offsets_to_transaction(offsets, group, clients::ASK))?;
+    // Never: librdkafka then takes what is left of the transaction's time, and any other value may leave it confused.
+    repeat(client, limit, deadline, "commit", || client.commit_transaction(Timeout::Never))
+}
+
+fn send(client: &Client, output: &Output, deadline: Instant) -> Result<(), KafkaError> {
+    let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&output.topic);
+    record.partition = output.partition;
+    record.key = output.key.as_deref();
+    record.payload = output.value.as_deref();
+    if !output.headers.is_empty() {
+        let headers = OwnedHeaders::new_with_capacity(output.headers.len());
+        record.headers = Some(
+            output
+                .headers
+                .iter()
+                .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: value.as_deref() })),
+        );
+    }
+    loop {
+        match client.send(record) {
+            Ok(()) => return Ok(()),
+            // The queue has no limit but its bytes; a commit that large empties by being sent.
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) if Instant::now() < deadline => {
+                record = again;
+                std::thread::sleep(LOOK);
+            }
+            Err((error, _)) => return Err(error),
+        }
+    }
+}
+
+/// Makes a transactional call until it succeeds or its failure is final.
+fn repeat(
+    client: &Client,
+    limit: Duration,
+    deadline: Instant,
+    what: &str,
+    call: impl Fn() -> Result<(), KafkaError>,
+) -> Result<(), CommitError> {
+    loop {
+        let Err(error) = call() else { return Ok(()) };
+        match step(&error) {
+            Step::Repeat if Instant::now() < deadline => std::thread::sleep(LOOK),
+            Step::Abort => return Err(abort(client, limit, CommitError::Aborted(format!("{what}: {error}")))),
+            Step::Fenced => return Err(CommitError::Fenced(format!("{what}: {error}"))),
+            Step::Repeat | Step::Renew => return Err(CommitError::Unknown(format!("{what}: {error}"))),
+        }
+    }
+}
+
+fn refused(error: &KafkaError, place: &str) -> CommitError {
+    let reason = format!("{place}: {error}");
+    if is_impossible(error) { CommitError::Impossible(reason) } else { CommitError::Aborted(reason) }
+}
+
+/// Aborts; `outcome` holds only if that succeeds.
+fn abort(client: &Client, limit: Duration, outcome: CommitError) -> CommitError {
+    let deadline = Instant::now() + limit;
+    loop {
+        let Err(error) = client.abort_transaction(Timeout::Never) else { return outcome };
+        match step(&error) {
+            Step::Fenced => return CommitError::Fenced(format!("abort: {error}, after {outcome}")),
+            Step::Repeat if Instant::now() < deadline => std::thread::sleep(LOOK),
+            _ => return CommitError::Unknown(format!("abort: {error}, after {outcome}")),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! One Apache Kafka for all tests: started when first asked for, gone when this process is.
+//!
+//! `TOUCHSTONE_TEST_KAFKA=host:port` uses a running one, `=none` leaves its tests out (and `main` says so at the end).
+//! The broker runs under a shell that waits on its standard input, which is a pipe from here: the pipe closes when this
+//! process ends in whatever way, and the shell then ends the broker and removes its directory.
+
+use std::fs;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// Says which Kafka the tests use.
+pub const VARIABLE: &str = "TOUCHSTONE_TEST_KAFKA";
+
+const INSTALL: &str = "the tests against a real Kafka need Java 17 and Maven \
+    (Debian: apt-get install openjdk-17-jre-headless maven), or TOUCHSTONE_TEST_KAFKA=host:port, \
+    or TOUCHSTONE_TEST_KAFKA=none to leave them out";
+
+static ADDRESS: OnceLock<Result<String, String>> = OnceLock::new();
+static GUARD: Mutex<Option<Child>> = Mutex::new(None);
+
+/// Whether the tests against Kafka are left out.
+pub fn is_left_out() -> bool {
+    std::env::var(VARIABLE).is_ok_and(|value| value == "none")
+}
+
+/// `host:port` of the broker.
+pub fn address() -> Result<String, String> {
+    ADDRESS.get_or_init(|| std::env::var(VARIABLE).map_or_else(|_| start(), Ok)).clone()
+}
+
+/// Ends the broker that was started, and waits until its directory is gone.
+pub fn stop() {
+    if let Some(mut guard) = GUARD.lock().expect("no test panics while it starts the broker").take() {
+        drop(guard.stdin.take());
+        let _ = guard.wait();
+    }
+}
+
+fn start() -> Result<String, String> {
+    let classes = jars()?;
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kafka-{}", std::process::id()));
+    let failed = |error: std::io::Error| format!("{}: {error}", root.display());
+    fs::create_dir_all(&root).map_err(failed)?;
+    let (port, controller) = (free_port().map_err(failed)?, free_port().map_err(failed)?);
+    let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kafka/server.properties");
+    let properties = fs::read_to_string(&template)
+        .map_err(failed)?
+        .replace("CONTROLLER_PORT", &controller.to_string())
+        .replace("PORT", &port.to_string())
+        .replace("DATA", &root.join("data").display().to_string());
+    fs::write(root.join("server.properties"), properties).map_err(failed)?;
+    let guard = guard(&root, &classes).map_err(|error| format!("{error}: {INSTALL}"))?;
+    *GUARD.lock().expect("no test panics while it starts the broker") = Some(guard);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if Instant::now() >= deadline {
+            let log = fs::read_to_string(root.join("log")).unwrap_or_default();
+            return Err(format!("Kafka did not start within 60 s; {INSTALL}\n{log}"));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(format!("127.0.0.1:{port}"))
+}
+
+/// The shell that outlives us by a moment. It ignores an interrupt from the terminal: it still has to clean up.
+fn guard(root: &Path, classes: &Path) -> std::io::Result<Child> {
+    let script = r#"
+        trap '' INT TERM HUP
+        java="java -Xmx512m -Xms256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true"
+        cd "$1" || exit 1
+        $java -cp "$2/*" kafka.tools.StorageTool format -t dG91Y2hzdG9uZS10ZXN0cw \
+            -c server.properties --standalone --ignore-formatted >log 2>&1 </dev/null
+        $java -cp "$2/*" kafka.Kafka server.properties >>log 2>&1 </dev/null &
+        broker=$!
+        cat >/dev/null
+        kill -9 "$broker"
+        wait "$broker"
+        cd / && rm -rf "$1"
+    "#;
+    Command::new("sh")
+        .args(["-c", script, "kafka-for-tests"])
+        .args([root, classes])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+/// The broker's classes, fetched once and kept beside the build.
+fn jars() -> Result<PathBuf, String> {
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka-4.3.1");
+    Command::new("java").arg("-version").output().map_err(|error| format!("java: {error}; {INSTALL}"))?;
+    if kept.exists() {
+        return Ok(kept);
+    }
+    let fetching = kept.with_extension(std::process::id().to_string());
+    println!("fetching Apache Kafka into {}", kept.display());
+    let fetched = Command::new("mvn")
+        .args(["-q", "-B", "-f"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kafka/pom.xml"))
+        .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
+        .arg(format!("-DoutputDirectory={}", fetching.display()))
+        .output()
+        .map_err(|error| format!("mvn: {error}; {INSTALL}"))?;
+    if !fetched.status.success() {
+        let _ = std::io::stderr().write_all(&fetched.stdout);
+        return Err(format!("mvn could not fetch Apache Kafka; {INSTALL}"));
+    }
+    // Somebody else may have been quicker; theirs is as good.
+    if fs::rename(&fetching, &kept).is_err() {
+        let _ = fs::remove_dir_all(&fetching);
+    }
+    Ok(kept)
+}
+
+fn free_port() -> std::io::Result<u16> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr().map(|address| address.port())
+}
