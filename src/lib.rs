@@ -13,5 +13,6 @@ pub mod metrics;
 pub mod pipeline;
 pub mod record;
 pub mod statistics;
+pub mod telemetry;
 pub mod topics;
 pub mod touchpoint;

@@ -220,6 +220,19 @@ pub struct Acl {
     pub operations: &'static [&'static str],
 }
 
+impl std::fmt::Display for Acl {
+    /// One line for a person: role, operations, resource.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let resource = match &self.resource {
+            Resource::Topic(name) => format!("topic {name}"),
+            Resource::Group(name) => format!("group {name}"),
+            Resource::TransactionalIdPrefix(prefix) => format!("transactional ids that begin with {prefix}"),
+            Resource::Cluster => "the cluster".to_string(),
+        };
+        write!(f, "{:?}: {} on {resource}", self.role, self.operations.join(", "))
+    }
+}
+
 /// The least access each role needs. `application` prefixes group names and transactional ids. (Write implies
 /// Describe, as does Read; idempotent writing needs no rule of its own since Kafka 2.8.)
 pub fn acls(layout: &Layout, application: &str) -> Vec<Acl> {

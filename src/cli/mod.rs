@@ -1,7 +1,11 @@
 //! The command line: arguments into a command, its outcome into an exit code. One file per command.
 
+mod check;
 mod failure;
 mod replay;
+mod run;
+pub mod service;
+mod topics;
 
 pub use failure::{Exit, Failure};
 
@@ -20,8 +24,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The service: touchpoints from Kafka into /metrics and aggregates
+    Run(run::Run),
     /// Files in, aggregates out: the numbers the service would give, from history
     Replay(replay::Replay),
+    /// Validate a configuration; print what is in force and its cost in series
+    Check(check::Check),
+    /// Create or compare the topics the service needs
+    Topics(topics::Topics),
 }
 
 /// Runs the program.
@@ -35,7 +45,10 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = match arguments.command {
+        Command::Run(run) => run.run(),
         Command::Replay(replay) => replay.run(),
+        Command::Check(check) => check.run(),
+        Command::Topics(topics) => topics.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

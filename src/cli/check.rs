@@ -1,0 +1,77 @@
+//! `touchstone check`: is the configuration right, what is in force, and what does it cost in series?
+
+use super::Failure;
+use super::run::settings;
+use crate::config::Settings;
+use crate::engine::window::WindowKind;
+use crate::metrics::catalogue::FIGURES;
+use clap::Args;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Validate the configuration; print what is in force and its cost in series
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// How many quantiles, channels or scales a keyed figure is reckoned to have.
+const KEYS_EACH: usize = 4;
+
+impl Check {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// [`Failure`]: the configuration is wrong.
+    pub fn run(self) -> Result<(), Failure> {
+        let settings = settings(&self.config)?;
+        let mut raw = settings.raw.clone();
+        raw.service.instance.clone_from(&settings.instance);
+        for (name, value) in &mut raw.kafka.properties {
+            if is_secret(name) {
+                *value = "***".into();
+            }
+        }
+        let text = toml::to_string(&raw).map_err(|error| anyhow::anyhow!("printing the configuration: {error}"))?;
+        println!("{text}");
+        println!("# Series in /metrics, with every figure present (export.series_max = {}):", settings.http.series_max);
+        for (group_by, (series, most)) in series(&settings) {
+            println!("#   {group_by}: {series} for each of at most {most} slices");
+        }
+        Ok(())
+    }
+}
+
+/// Whether a setting of librdkafka is not to be shown.
+fn is_secret(name: &str) -> bool {
+    ["password", "secret", "token", "sasl.username", "sasl.jaas", "pem", "oauthbearer.config"]
+        .iter()
+        .any(|word| name.to_ascii_lowercase().contains(word))
+}
+
+/// Per group-by: series of one slice, and the most slices there can be.
+fn series(settings: &Settings) -> BTreeMap<String, (usize, usize)> {
+    let plan = &settings.plan;
+    let mut series: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for (set, by, window) in &settings.exports {
+        if plan.geometry.windows()[*window].kind == WindowKind::Ever {
+            continue;
+        }
+        let set = &plan.sets[*set];
+        let figures = FIGURES.iter().filter(|figure| figure.set == set.set.name());
+        let figures: usize = figures
+            .map(|figure| {
+                let each = if figure.interval == "none" { 1 } else { 3 };
+                each * if figure.key.is_some() { KEYS_EACH } else { 1 }
+            })
+            .sum();
+        let counts = set.set.shape().counts.iter().filter(|count| count.published).count();
+        let group_by = &set.group_bys[*by];
+        let most = if group_by.dimensions.is_empty() { 1 } else { plan.values_max + 1 };
+        let entry = series.entry(group_by.name.clone()).or_insert((0, most));
+        entry.0 += figures + counts + 4;
+    }
+    series
+}

@@ -1,0 +1,156 @@
+//! The service: worker threads over one kind of log, HTTP, and an orderly end.
+//!
+//! `run` gives it Kafka, `demo` the in-memory broker; everything else is the same.
+
+use super::{Exit, Failure};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::export::Exporter;
+use crate::export::http::{self, Server};
+use crate::pipeline::board::Board;
+use crate::pipeline::folding::Folding;
+use crate::pipeline::link::{Link, LinkConfig, LinkError};
+use crate::pipeline::merging::Merging;
+use crate::pipeline::worker::{Stage, Worker, WorkerError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Opens a link for a worker, on the worker's own thread.
+pub type OpenLink = Arc<dyn Fn(&LinkConfig) -> Result<Box<dyn Link>, LinkError> + Send + Sync>;
+
+/// How long a worker waits for a first record.
+const POLL_WAIT: Duration = Duration::from_millis(20);
+
+/// How long the workers are given to end in good order.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// A running service.
+pub struct Service {
+    /// What the workers post.
+    pub board: Board,
+    /// The HTTP server.
+    pub server: Server,
+    stop: Arc<AtomicBool>,
+    ended: Receiver<Result<(), WorkerError>>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// Sets a flag at SIGTERM and SIGINT; a second signal ends the process at once.
+///
+/// # Errors
+/// The operating system refuses the handlers.
+pub fn stop_at_signals() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        // In this order: the first signal finds the flag unset and sets it, the second one finds it set.
+        signal_hook::flag::register_conditional_shutdown(signal, Exit::Failed as i32, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+impl Service {
+    /// Takes the port, then starts the workers.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub fn start(
+        settings: &Settings,
+        open: &OpenLink,
+        clock: Arc<dyn Clock>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Service, Failure> {
+        let board = Board::new();
+        let exporter =
+            Exporter::new(Arc::clone(&settings.plan), board.clone(), Arc::clone(&clock), settings.http.series_max);
+        let server = http::serve(settings.http.listen, exporter)?;
+        let (tell, ended) = channel();
+        let mut workers = Vec::new();
+        for index in 0..settings.workers.fold {
+            let stage = Folding::new(Arc::clone(&settings.plan), settings.folding(), board.clone());
+            let thread = Thread { name: format!("fold-{index}"), link: settings.fold_link(index), stage };
+            workers.push(thread.start(settings, open, &clock, &board, &stop, tell.clone())?);
+        }
+        for index in 0..settings.workers.merge {
+            let stage = Merging::new(Arc::clone(&settings.plan), settings.merging(), board.clone());
+            let thread = Thread { name: format!("merge-{index}"), link: settings.merge_link(index), stage };
+            workers.push(thread.start(settings, open, &clock, &board, &stop, tell.clone())?);
+        }
+        Ok(Service { board, server, stop, ended, workers })
+    }
+
+    /// Waits until it is told to stop, or a worker ends by itself; then ends all of them in good order.
+    ///
+    /// # Errors
+    /// [`Failure`] of the worker that ended, with its exit code.
+    pub fn wait(self) -> Result<(), Failure> {
+        let first = loop {
+            match self.ended.recv_timeout(Duration::from_millis(100)) {
+                Ok(outcome) => break outcome,
+                Err(RecvTimeoutError::Timeout) if !self.stop.load(Ordering::SeqCst) => {}
+                Err(_) => break Ok(()),
+            }
+        };
+        self.stop.store(true, Ordering::SeqCst);
+        tracing::info!("stopping: committing what is open and leaving the groups");
+        let (done, all_done) = channel();
+        let workers = self.workers;
+        thread::spawn(move || {
+            for worker in workers {
+                let _ = worker.join();
+            }
+            let _ = done.send(());
+        });
+        if all_done.recv_timeout(STOP_WITHIN).is_err() {
+            tracing::warn!("a worker did not end in time; what it had open will be read again");
+        }
+        let rest = self.ended.try_iter().find(Result::is_err).unwrap_or(Ok(()));
+        first.and(rest).map_err(|error| {
+            let exit = if matches!(error, WorkerError::Twin(_)) { Exit::Twin } else { Exit::Failed };
+            Failure::new(exit, error)
+        })
+    }
+}
+
+/// One worker before it runs.
+struct Thread<S> {
+    name: String,
+    link: LinkConfig,
+    stage: S,
+}
+
+impl<S: Stage + Send + 'static> Thread<S> {
+    fn start(
+        self,
+        settings: &Settings,
+        open: &OpenLink,
+        clock: &Arc<dyn Clock>,
+        board: &Board,
+        stop: &Arc<AtomicBool>,
+        tell: Sender<Result<(), WorkerError>>,
+    ) -> std::io::Result<JoinHandle<()>> {
+        let (open, clock, board, stop) = (Arc::clone(open), Arc::clone(clock), board.clone(), Arc::clone(stop));
+        let pace = settings.pace;
+        thread::Builder::new().name(self.name.clone()).spawn(move || {
+            let outcome = match open(&self.link) {
+                Ok(link) => {
+                    let mut worker = Worker::new(self.name, link, self.stage, pace, clock, board);
+                    turn(&mut worker, &stop)
+                }
+                Err(error) => Err(WorkerError::Fatal(format!("{}: {error}", self.name))),
+            };
+            // The receiver is gone only when the process ends anyway.
+            let _ = tell.send(outcome);
+        })
+    }
+}
+
+fn turn<S: Stage>(worker: &mut Worker<S>, stop: &AtomicBool) -> Result<(), WorkerError> {
+    while !stop.load(Ordering::SeqCst) {
+        worker.step(POLL_WAIT)?;
+    }
+    worker.stop()
+}
