@@ -7,16 +7,22 @@ mod administration;
 mod broker;
 mod commit_latency;
 mod conformance;
+mod data;
+mod process;
 mod rig;
+mod service;
 
 use libtest_mimic::Arguments;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials =
-        [conformance::tests(), administration::tests(), commit_latency::tests()].into_iter().flatten().collect();
+    let trials = [conformance::tests(), administration::tests(), commit_latency::tests(), service::tests()]
+        .into_iter()
+        .flatten()
+        .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     broker::stop();
+    data::report();
     if broker::is_left_out() {
         println!("LEFT OUT: every test against a real Kafka, because {}=none\n", broker::VARIABLE);
     }

@@ -1,0 +1,28 @@
+//! The real data sets, where they are: beside the checkout, never in it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static MISSING: AtomicU32 = AtomicU32::new(0);
+
+/// The directory of a data set, if it is there. Where it is not, the end of the run says so.
+pub fn directory(name: &str) -> Option<PathBuf> {
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let root = std::env::var_os("TOUCHSTONE_TEST_DATA").map_or(beside, PathBuf::from);
+    let directory = root.join(name);
+    if directory.join("truth.json").exists() {
+        return Some(directory);
+    }
+    MISSING.fetch_add(1, Ordering::SeqCst);
+    None
+}
+
+/// Says what could not be compared, loudly.
+pub fn report() {
+    let missing = MISSING.load(Ordering::SeqCst);
+    if missing > 0 {
+        println!(
+            "NOT COMPARED: {missing} tests had no data set; put them into ../shared/data or set TOUCHSTONE_TEST_DATA\n"
+        );
+    }
+}

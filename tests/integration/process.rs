@@ -1,0 +1,106 @@
+//! The program as a process: started, asked over HTTP, killed, stopped. Ended with the test, also when it fails.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_touchstone");
+
+/// A running `touchstone run`.
+pub struct Service {
+    child: Child,
+    address: String,
+    log: PathBuf,
+}
+
+impl Service {
+    /// Starts the service; its log goes to a file in `directory`.
+    pub fn start(config: &Path, instance: &str, directory: &Path) -> Service {
+        // The kernel hands out a port that is free now; it is ours a moment later.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let log = directory.join(format!("{instance}.log"));
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let child = Command::new(PROGRAM)
+            .args(["run", "--config"])
+            .arg(config)
+            .env("TOUCHSTONE__SERVICE__INSTANCE", instance)
+            .env("TOUCHSTONE__EXPORT__LISTEN", &address)
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        Service { child, address, log }
+    }
+
+    /// The body of a page, with its status; `None` while nothing answers.
+    pub fn get(&self, page: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        write!(stream, "GET {page} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let status = answer.split(' ').nth(1)?.parse().ok()?;
+        let body = answer.split_once("\r\n\r\n")?.1.to_string();
+        Some((status, body))
+    }
+
+    /// The values of one family at /metrics whose line holds `part`.
+    pub fn values(&self, family: &str, part: &str) -> Vec<f64> {
+        let Some((200, page)) = self.get("/metrics") else { return Vec::new() };
+        page.lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(family) && line.contains(part))
+            .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+            .collect()
+    }
+
+    /// The sum of those values.
+    pub fn sum(&self, family: &str, part: &str) -> f64 {
+        self.values(family, part).iter().sum()
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and waits for the end: whether it ended well.
+    pub fn stop(mut self) -> bool {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").arg(&id).status().unwrap().success());
+        self.child.wait().unwrap().success()
+    }
+
+    /// What it logged, for a failing test.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the program to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Waits until something holds; fails after `within`, saying what did not come.
+pub fn wait_for(what: &str, within: Duration, mut holds: impl FnMut() -> bool) -> Result<(), String> {
+    let deadline = Instant::now() + within;
+    while !holds() {
+        if Instant::now() > deadline {
+            return Err(format!("{what}: not within {within:?}"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
