@@ -7,25 +7,24 @@
 //! of partitions that now belong to somebody else pass.
 
 use std::collections::{BTreeMap, HashMap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::assignment::{Placing, committed_of, out_of_range, partition_count, unavailable};
 use super::clients::{self, ASK, QuietConsumer, let_go};
 use super::context::{Called, GroupContext, Named, Quiet};
 use super::error::{consuming, is_out_of_range};
+use super::message::{identify, with_record};
 use super::producer::Transactional;
 use super::reader::{KafkaReader, Span};
 use super::{Connection, clients::REACH};
 use crate::pipeline::link::{
     Assigned, Commit, CommitError, Link, LinkConfig, LinkError, PartitionId, Reader, Rebalance, Take,
 };
-use crate::record::{Header, Record};
 
 /// How long the first attempt to place partitions may block; each further one twice as long, up to eight times.
 const FIRST_TRY: Duration = Duration::from_millis(250);
@@ -245,7 +244,7 @@ impl KafkaLink {
         Ok(())
     }
 
-    /// Joins the group anew after a membership that cannot be trusted.
+    /// Joins the group anew after a membership that cannot be trusted, once librdkafka has its assignment.
     fn rejoin(&mut self) -> Result<(), LinkError> {
         let member = self.member()?;
         if !self.to_assign.is_empty() || !member.context().take_stale() {
@@ -314,12 +313,12 @@ impl KafkaLink {
 
 impl Link for KafkaLink {
     fn poll(&mut self, max: usize, wait: Duration, take: &mut Take<'_>) -> Result<Vec<Rebalance>, LinkError> {
+        self.rejoin()?;
         if self.events.is_empty() {
             let wait = if self.is_due() { Duration::ZERO } else { wait };
             self.take_records(max, wait, take)?;
         }
         self.member()?.context().polled();
-        self.rejoin()?;
         self.follow_group()?;
         if self.events.is_empty() && self.is_due() {
             self.settle()?;
@@ -501,31 +500,4 @@ fn single((topic, partition): &Named) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(1);
     list.add_partition(topic, *partition);
     list
-}
-
-fn identify(config: &LinkConfig, message: &BorrowedMessage<'_>) -> Option<PartitionId> {
-    let topic = match config.subscriptions.as_slice() {
-        [_] => 0,
-        several => several.iter().position(|subscription| subscription.topic == message.topic())?,
-    };
-    Some(PartitionId { topic, partition: message.partition() })
-}
-
-/// Shows a message as a record.
-pub(super) fn with_record(message: &BorrowedMessage<'_>, take: &mut dyn FnMut(Record<'_>)) {
-    let mut headers: Vec<Header<'_>> = Vec::new();
-    if let Some(found) = message.headers() {
-        for index in 0..found.count() {
-            // The library panics on a name that is not UTF-8. Nothing of ours has one, and it must not end the process.
-            let header = catch_unwind(AssertUnwindSafe(|| found.try_get(index)));
-            headers.extend(header.ok().flatten().map(|header| (header.key, header.value)));
-        }
-    }
-    take(Record {
-        offset: message.offset(),
-        timestamp: message.timestamp().to_millis(),
-        key: message.key(),
-        value: message.payload(),
-        headers: &headers,
-    });
 }

@@ -9,6 +9,7 @@ mod clients;
 mod context;
 mod error;
 mod link;
+mod message;
 mod producer;
 mod reader;
 

@@ -16,7 +16,7 @@ use super::Connection;
 use super::clients::{self, ASK, QuietConsumer, let_go};
 use super::context::Quiet;
 use super::error::{consuming, is_out_of_range};
-use super::link::with_record;
+use super::message::with_record;
 use crate::pipeline::link::{LinkError, Reader};
 use crate::record::Record;
 
