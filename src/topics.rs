@@ -10,6 +10,10 @@
 /// block its partition for ever.
 pub const HEADROOM_BYTES: usize = 64 * 1024;
 
+/// The largest delta record: one commit of one worker, for one deltas partition. A worker commits before its time
+/// when it has half of this open.
+pub const DELTAS_BYTES_MAX: usize = 8 << 20;
+
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The names of our own topics.
@@ -175,7 +179,11 @@ fn compacted() -> [(&'static str, String); 6] {
 fn own(layout: &Layout, name: &str, purpose: Purpose, partitions: i32, keeping: &[(&'static str, String)]) -> Topic {
     let mut config = keeping.to_vec();
     config.push(("message.timestamp.type", "LogAppendTime".into()));
-    config.push(("max.message.bytes", layout.record_bytes_max().to_string()));
+    let bytes_max = match purpose {
+        Purpose::Deltas => layout.record_bytes_max().max(DELTAS_BYTES_MAX),
+        _ => layout.record_bytes_max(),
+    };
+    config.push(("max.message.bytes", bytes_max.to_string()));
     if layout.replication_factor >= 3 {
         config.push(("min.insync.replicas", "2".into()));
     }
@@ -272,7 +280,8 @@ mod tests {
         let layout = Layout::new(vec!["in".into()]);
         for topic in table(&layout).iter().filter(|topic| topic.purpose != Purpose::Input) {
             assert_eq!(topic.setting("message.timestamp.type"), Some("LogAppendTime"), "{}", topic.name);
-            assert_eq!(topic.setting("max.message.bytes"), Some("1114124"), "{}", topic.name);
+            let bytes_max = if topic.purpose == Purpose::Deltas { "8388608" } else { "1114124" };
+            assert_eq!(topic.setting("max.message.bytes"), Some(bytes_max), "{}", topic.name);
             assert_eq!(topic.setting("min.insync.replicas"), Some("2"), "{}", topic.name);
         }
     }

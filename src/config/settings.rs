@@ -15,7 +15,7 @@ use crate::pipeline::folding::{FoldSettings, InputSettings};
 use crate::pipeline::link::{LinkConfig, Start, Subscription};
 use crate::pipeline::merging::MergeSettings;
 use crate::pipeline::worker::Pace;
-use crate::topics::{Layout, TopicNames};
+use crate::topics::{DELTAS_BYTES_MAX, Layout, TopicNames};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -158,6 +158,7 @@ impl Settings {
             late: self.layout.names.late.clone(),
             dead_letter: self.layout.names.dead_letter.clone(),
             output_bytes_max: self.layout.record_bytes_max(),
+            delta_bytes_max: DELTAS_BYTES_MAX,
             batch_items_max: self.raw.timing.batch_items_max,
         }
     }
@@ -195,7 +196,7 @@ impl Settings {
             group: format!("{}-{stage}", self.application),
             subscriptions,
             transactional_id: format!("{}-{}-{stage}-{worker}", self.application, self.instance),
-            record_bytes_max: self.layout.record_bytes_max(),
+            record_bytes_max: self.layout.record_bytes_max().max(DELTAS_BYTES_MAX),
         }
     }
 }

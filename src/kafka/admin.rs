@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
@@ -122,7 +122,23 @@ impl Admin {
                 }
             }
         }
+        self.wait_until_known(&missing)?;
         Ok(created)
+    }
+
+    /// A topic that was created is known to every broker only a moment later: whoever looks next must see it.
+    fn wait_until_known(&self, topics: &[&Topic]) -> Result<(), AdminError> {
+        let deadline = Instant::now() + REQUEST;
+        for topic in topics {
+            while self.find(&topic.name)?.is_none() {
+                if Instant::now() > deadline {
+                    let reason = format!("topic {} was created, but no broker shows it", topic.name);
+                    return Err(AdminError::Refused(reason));
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Ok(())
     }
 
     /// Everything in which the cluster differs from the table.

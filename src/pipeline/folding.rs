@@ -50,6 +50,8 @@ pub struct FoldSettings {
     pub dead_letter: String,
     /// The largest record our own topics take, bytes.
     pub output_bytes_max: usize,
+    /// The largest delta record, bytes; a commit is made before its time when half of it is open.
+    pub delta_bytes_max: usize,
     /// After how many items a commit is made before its time.
     pub batch_items_max: usize,
 }
@@ -80,6 +82,7 @@ pub struct Folding {
     board: Board,
     open_items: usize,
     open_letter_bytes: usize,
+    open_delta_bytes: usize,
 }
 
 /// A fold task and the letters that go out with its next commit.
@@ -102,7 +105,7 @@ impl Folding {
     /// The stage.
     pub fn new(plan: Arc<Plan>, settings: FoldSettings, board: Board) -> Folding {
         let inputs = settings.inputs.clone().into();
-        Folding { plan, settings, inputs, board, open_items: 0, open_letter_bytes: 0 }
+        Folding { plan, settings, inputs, board, open_items: 0, open_letter_bytes: 0, open_delta_bytes: 0 }
     }
 
     fn item(&mut self, task: &mut FoldTask, item: &Item<'_>, record: &Record<'_>, index: usize) {
@@ -318,7 +321,9 @@ impl Stage for Folding {
     fn take(&mut self, task: &mut FoldTask, record: Record<'_>, now: i64) {
         let inputs = Arc::clone(&self.inputs);
         let (input, partition) = (&inputs[task.input], task.partition);
+        let open = task.fold.open_bytes();
         items(input, partition, &record, now, &mut |item, index| self.item(task, item, &record, index));
+        self.open_delta_bytes += task.fold.open_bytes() - open;
         task.fold.record_done(record.offset);
     }
 
@@ -339,7 +344,9 @@ impl Stage for Folding {
     }
 
     fn is_full(&self) -> bool {
-        self.open_items >= self.settings.batch_items_max || self.open_letter_bytes >= LETTER_BYTES_MAX
+        self.open_items >= self.settings.batch_items_max
+            || self.open_letter_bytes >= LETTER_BYTES_MAX
+            || self.open_delta_bytes >= self.settings.delta_bytes_max / 2
     }
 
     fn halted(&self, _task: &FoldTask) -> Option<String> {
@@ -347,7 +354,7 @@ impl Stage for Folding {
     }
 
     fn prepare(&mut self, tasks: &mut [(PartitionId, &mut FoldTask)], _now: i64, monotonic: i64) -> Commit {
-        (self.open_items, self.open_letter_bytes) = (0, 0);
+        (self.open_items, self.open_letter_bytes, self.open_delta_bytes) = (0, 0, 0);
         let mut commit = Commit::default();
         let mut sections = Vec::new();
         for (id, task) in tasks.iter_mut().filter(|(_, task)| task.fold.has_news()) {
@@ -374,7 +381,7 @@ impl Stage for Folding {
     fn aborted(&mut self, task: &mut FoldTask) {
         task.fold.aborted();
         task.letters.clear();
-        (self.open_items, self.open_letter_bytes) = (0, 0);
+        (self.open_items, self.open_letter_bytes, self.open_delta_bytes) = (0, 0, 0);
     }
 
     fn post(&mut self, id: PartitionId, condition: Condition) {

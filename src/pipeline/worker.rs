@@ -101,6 +101,9 @@ impl Default for Pace {
     }
 }
 
+/// How many records are taken before it is asked again whether enough is open.
+const POLL_PORTION: usize = 256;
+
 enum Slot<T> {
     /// Reads back what it knew.
     Restoring { task: T, reader: Box<dyn Reader> },
@@ -207,12 +210,25 @@ impl<S: Stage> Worker<S> {
         Ok(step)
     }
 
+    /// Takes records in small portions until the step has enough, so that what is open stays bounded.
     fn poll(&mut self, wait: Duration, step: &mut Step) -> Result<Vec<Rebalance>, WorkerError> {
         let restoring = self.slots.values().any(|slot| matches!(slot, Slot::Restoring { .. }));
-        let wait = if restoring { Duration::ZERO } else { wait };
-        let Worker { link, stage, slots, clock, pace, .. } = self;
+        let mut wait = if restoring { Duration::ZERO } else { wait };
+        loop {
+            let before = step.records;
+            let rebalances = self.poll_portion(wait, step)?;
+            wait = Duration::ZERO;
+            let enough = step.records >= self.pace.poll_records_max || self.stage.is_full();
+            if enough || !rebalances.is_empty() || step.records - before < POLL_PORTION {
+                return Ok(rebalances);
+            }
+        }
+    }
+
+    fn poll_portion(&mut self, wait: Duration, step: &mut Step) -> Result<Vec<Rebalance>, WorkerError> {
+        let Worker { link, stage, slots, clock, .. } = self;
         let now = clock.now();
-        let polled = link.poll(pace.poll_records_max, wait, &mut |id, record| {
+        let polled = link.poll(POLL_PORTION, wait, &mut |id, record| {
             if let Some(Slot::Live { task, took, .. }) = slots.get_mut(&id) {
                 stage.take(task, record, now);
                 *took = true;

@@ -152,6 +152,7 @@ impl Setup {
             late: LATE.into(),
             dead_letter: DEAD_LETTER.into(),
             output_bytes_max: usize::MAX / 2,
+            delta_bytes_max: 64 << 20,
             batch_items_max: BATCH_ITEMS,
         }
     }

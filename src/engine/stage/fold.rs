@@ -53,7 +53,13 @@ pub struct Fold {
     committed: State,
     ids: Ids,
     open: Vec<OpenDeltas>,
+    open_bytes: usize,
+    /// Per metric set the most of its group-bys that one deltas partition owns.
+    group_bys_together: Vec<usize>,
 }
+
+/// What an open tuple is reckoned to take in a delta record, beside its values: most cells take less.
+const TUPLE_BYTES: usize = 200;
 
 impl Fold {
     /// The task of a source that is taken in for the first time, from `offset` on.
@@ -85,6 +91,8 @@ impl Fold {
             state,
             ids: Ids::new(settings.dedup_ids_max, !settings.policy.bounded),
             open: plan.sets.iter().map(|_| OpenDeltas::default()).collect(),
+            open_bytes: 0,
+            group_bys_together: plan.sets.iter().map(|set| group_bys_together(&plan, set)).collect(),
             plan,
         }
     }
@@ -162,9 +170,9 @@ impl Fold {
         let base = self.plan.geometry.base();
         let pane = touchpoint.time.div_euclid(base).saturating_mul(base);
         let feeds = &self.plan.inputs[self.input].feeds;
-        for ((plan, open), feeds) in self.plan.sets.iter().zip(&mut self.open).zip(feeds) {
-            if *feeds && plan.set.feeds(touchpoint) {
-                open.add(plan, touchpoint, pane);
+        for (index, (plan, open)) in self.plan.sets.iter().zip(&mut self.open).enumerate() {
+            if feeds[index] && plan.set.feeds(touchpoint) {
+                self.open_bytes += open.add(plan, touchpoint, pane) * self.group_bys_together[index];
             }
         }
         let state = &mut self.state;
@@ -204,9 +212,9 @@ impl Fold {
         !self.state.registered || self.state != self.committed
     }
 
-    /// How many distinct tuples are open: what the next commit must expand.
-    pub fn open_tuples(&self) -> usize {
-        self.open.iter().map(|open| open.tuples.len()).sum()
+    /// How large the next section will be in one delta record, as an upper estimate.
+    pub fn open_bytes(&self) -> usize {
+        self.open_bytes
     }
 
     /// What this source adds since the last commit.
@@ -258,6 +266,7 @@ impl Fold {
         self.committed = self.state.clone();
         self.ids.committed(self.horizon());
         self.open.iter_mut().for_each(OpenDeltas::clear);
+        self.open_bytes = 0;
         let rejected: i64 = self.state.rejected.values().sum();
         let totals = &self.state.totals;
         assert_eq!(rejected, totals.rejected, "{}: reasons add up to the rejected items", self.source);
@@ -270,6 +279,7 @@ impl Fold {
         self.state = self.committed.clone();
         self.ids.aborted();
         self.open.iter_mut().for_each(OpenDeltas::clear);
+        self.open_bytes = 0;
     }
 
     /// The next offset to take.
@@ -331,8 +341,8 @@ struct Tuple {
 }
 
 impl OpenDeltas {
-    /// One lookup: by pane and tuple.
-    fn add(&mut self, plan: &SetPlan, touchpoint: &Touchpoint<'_>, pane: i64) {
+    /// One lookup: by pane and tuple. Says by how many bytes what is open grew.
+    fn add(&mut self, plan: &SetPlan, touchpoint: &Touchpoint<'_>, pane: i64) -> usize {
         let values = plan.tuple.of(&touchpoint.dimensions);
         let hash = hash(pane, values.clone());
         let tuples = &mut self.tuples;
@@ -340,11 +350,13 @@ impl OpenDeltas {
             let tuple = &tuples[*at];
             tuple.hash == hash && tuple.pane == pane && values.clone().eq(tuple.values.iter().map(|value| &**value))
         };
+        let mut grown = 0;
         let at = match self.index.find(hash, same) {
             Some(at) => *at,
             None => {
                 let at = tuples.len();
-                let values = values.map(Box::from).collect();
+                let values: Box<[Box<str>]> = values.map(Box::from).collect();
+                grown = TUPLE_BYTES + values.iter().map(|value| value.len()).sum::<usize>();
                 tuples.push(Tuple { hash, pane, values, cell: Cell::new(plan.set.shape()) });
                 self.index.insert_unique(hash, at, |at| tuples[*at].hash);
                 at
@@ -354,6 +366,7 @@ impl OpenDeltas {
         plan.set.add(touchpoint, cell);
         cell.events += 1;
         self.events += 1;
+        grown
     }
 
     /// Every tuple counts in one slice of each group-by.
@@ -383,6 +396,14 @@ impl OpenDeltas {
         self.tuples.clear();
         self.events = 0;
     }
+}
+
+fn group_bys_together(plan: &Plan, set: &SetPlan) -> usize {
+    let mut owned: BTreeMap<i32, usize> = BTreeMap::new();
+    for group_by in &set.group_bys {
+        *owned.entry(plan.partition(set.set.name(), &group_by.name)).or_insert(0) += 1;
+    }
+    owned.into_values().max().unwrap_or(0)
 }
 
 fn hash<'a>(pane: i64, values: impl Iterator<Item = &'a str>) -> u64 {
