@@ -430,9 +430,8 @@ fn assemble<'a>(
         abandon_stage: closed.abandon_stage,
         transfers: count(data, NumberField::Transfers),
         interaction: data.take_text(TextField::Interaction).filter(|_| is(Kind::Interaction)),
-        // -0 and 0 are one value.
-        sentiment_bits: measured.sentiment.map(|number| (number + 0.0).to_bits()),
-        rating_bits: measured.rating.map(|number| (number + 0.0).to_bits()),
+        sentiment_bits: measured.sentiment.map(f64::to_bits),
+        rating_bits: measured.rating.map(f64::to_bits),
         state: closed.state,
         reason: data.take_text(TextField::Reason).filter(|_| is(Kind::Customer)),
         metric: closed.metric,
