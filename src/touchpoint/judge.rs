@@ -30,7 +30,7 @@ const STEPS_MAX: f64 = 100.0;
 /// Whatever lies on or before this UTC day is a default of somebody's clock: times are before this instant.
 const SENTINEL_END_MS: i64 = 2 * 86_400_000;
 
-/// Judges one event, whose texts move into the touchpoint. `record_timestamp` is that of the Kafka record that carried it.
+/// Judges one event, whose texts move into the touchpoint. `record_timestamp` is that of the record that carried it.
 pub(super) fn judge<'a>(
     event: &mut RawEvent<'a>,
     misfits: &Misfits,
