@@ -30,7 +30,7 @@ const STEPS_MAX: f64 = 100.0;
 /// Whatever lies on or before this UTC day is a default of somebody's clock: times are before this instant.
 const SENTINEL_END_MS: i64 = 2 * 86_400_000;
 
-/// Judges one event, whose texts move into the touchpoint. `record_timestamp` is that of the Kafka record that carried it.
+/// Judges one event, whose texts move into the touchpoint. `record_timestamp` is that of the record that carried it.
 pub(super) fn judge<'a>(
     event: &mut RawEvent<'a>,
     misfits: &Misfits,
@@ -430,9 +430,8 @@ fn assemble<'a>(
         abandon_stage: closed.abandon_stage,
         transfers: count(data, NumberField::Transfers),
         interaction: data.take_text(TextField::Interaction).filter(|_| is(Kind::Interaction)),
-        // -0 and 0 are one value.
-        sentiment_bits: measured.sentiment.map(|number| (number + 0.0).to_bits()),
-        rating_bits: measured.rating.map(|number| (number + 0.0).to_bits()),
+        sentiment_bits: measured.sentiment.map(f64::to_bits),
+        rating_bits: measured.rating.map(f64::to_bits),
         state: closed.state,
         reason: data.take_text(TextField::Reason).filter(|_| is(Kind::Customer)),
         metric: closed.metric,

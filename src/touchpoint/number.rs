@@ -52,6 +52,13 @@ impl From<u64> for Number {
     }
 }
 
+impl From<f64> for Number {
+    /// Zero has no sign here: parsers do not agree on what `-0` is.
+    fn from(number: f64) -> Number {
+        if number == 0.0 { Number::Integer(0) } else { Number::Double(number) }
+    }
+}
+
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

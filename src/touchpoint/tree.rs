@@ -190,7 +190,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value<'de>, E> {
-        Ok(Value::Number(Number::Double(number)))
+        Ok(Value::Number(Number::from(number)))
     }
 
     fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Value<'de>, E> {

@@ -2,7 +2,7 @@
 //!
 //! It takes an event only if every field has the type it should have, no key repeats at any level and every
 //! number fits. What it refuses is read again by `tree`, which finds out why; so an error here carries no
-//! message that anybody would read. Any serde format can drive it: which one is a measurement (`benches/`).
+//! message that anybody would read. Any serde format can drive it; which one does was measured (`benches/decode.rs`).
 
 use super::field::{Field, FlagField, NumberField, TextField};
 use super::number::Number;
@@ -320,7 +320,7 @@ impl<'de> Visitor<'de> for NumberVisitor {
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Option<Number>, E> {
-        Ok(Some(Number::Double(number)))
+        Ok(Some(Number::from(number)))
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Option<Number>, E> {
