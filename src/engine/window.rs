@@ -12,7 +12,8 @@
 //! `[start, end)` in milliseconds since the epoch.
 
 use super::time::{DAY, HOUR, MINUTE, rfc3339};
-use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::{Timestamp, ToSpan, civil::Date};
 
 /// The fixed pane sizes, finest first. Each divides the next.
 const LADDER: [i64; 5] = [MINUTE, 5 * MINUTE, HOUR, 6 * HOUR, DAY];
@@ -96,7 +97,8 @@ impl Zone {
     /// # Errors
     /// A message that names the zone, when the database does not hold it.
     pub fn new(name: &str) -> Result<Zone, String> {
-        let zone = jiff::tz::db()
+        // The bundled database, so that a day is the same in every image.
+        let zone = TimeZoneDatabase::bundled()
             .get(name)
             .map_err(|_| format!("unknown time zone {name:?}: use a name of the IANA database, like Europe/Kyiv"))?;
         Ok(Zone { name: name.to_string(), zone })
@@ -492,7 +494,7 @@ mod tests {
 
     #[test]
     fn calendar_days_tile_the_line_in_every_zone() {
-        let names: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+        let names: Vec<String> = TimeZoneDatabase::bundled().available().map(|name| name.to_string()).collect();
         assert!(names.len() > 500, "the zone database is bundled");
         for name in names {
             let zone = Zone::new(&name).unwrap();
