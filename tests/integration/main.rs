@@ -5,21 +5,39 @@
 
 mod administration;
 mod broker;
+mod checking;
 mod commit_latency;
 mod conformance;
 mod data;
+mod events;
+mod golden;
+mod late_and_idle;
+mod laws;
+mod oracle;
+mod order;
+mod pipeline;
 mod process;
+mod restart;
 mod rig;
 mod service;
+mod stream;
 
 use libtest_mimic::Arguments;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = [conformance::tests(), administration::tests(), commit_latency::tests(), service::tests()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let trials = [
+        golden::tests(),
+        laws::tests(),
+        order::tests(),
+        late_and_idle::tests(),
+        restart::tests(),
+        conformance::tests(),
+        administration::tests(),
+        commit_latency::tests(),
+        service::tests(),
+    ];
+    let trials = trials.into_iter().flatten().collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     broker::stop();
     data::report();
