@@ -11,15 +11,17 @@ mod data;
 mod process;
 mod rig;
 mod service;
+mod truth;
 
 use libtest_mimic::Arguments;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = [conformance::tests(), administration::tests(), commit_latency::tests(), service::tests()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let trials =
+        [conformance::tests(), administration::tests(), commit_latency::tests(), service::tests(), truth::tests()]
+            .into_iter()
+            .flatten()
+            .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     broker::stop();
     data::report();
