@@ -8,8 +8,10 @@ mod broker;
 mod commit_latency;
 mod conformance;
 mod data;
+mod generated;
 mod process;
 mod rig;
+mod rules;
 mod service;
 mod truth;
 
@@ -17,11 +19,18 @@ use libtest_mimic::Arguments;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials =
-        [conformance::tests(), administration::tests(), commit_latency::tests(), service::tests(), truth::tests()]
-            .into_iter()
-            .flatten()
-            .collect();
+    let trials = [
+        conformance::tests(),
+        administration::tests(),
+        commit_latency::tests(),
+        service::tests(),
+        truth::tests(),
+        generated::tests(),
+        rules::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     broker::stop();
     data::report();
