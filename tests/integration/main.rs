@@ -3,6 +3,8 @@
 //! Each module exports `tests()`. A test module never starts a broker of its own: `broker::address()` starts one when
 //! the first test asks, shares it by unique topic names, and it ends with this process, however that ends.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails there")]
+
 mod administration;
 mod broker;
 mod commit_latency;

@@ -5,6 +5,7 @@
 //! every group-by must add up to the accepted events the section names. What cannot be halts the task (I-12).
 
 use super::store::Series;
+use crate::engine::cell::Cell;
 use crate::engine::codec::{
     CodecError, MergeMetadata, PaneKey, decode_ledger, decode_pane, decode_pane_key, encode_ledger, encode_pane,
     encode_pane_key,
@@ -18,7 +19,7 @@ use crate::engine::time::END_OF_TIME;
 use crate::engine::watermark::minimum;
 use crate::engine::window::{Level, WindowKind};
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// The key of the ledger's record in the changelog.
@@ -62,8 +63,11 @@ struct State {
     gone: Vec<(usize, Values, usize, i64)>,
 }
 
-/// What was last published of a current window: its start and a hash of its contents.
-type LastShown = HashMap<(usize, usize, Values), (i64, u64)>;
+/// A current window of a slice: series, window, values.
+type WindowOf = (usize, usize, Values);
+
+/// What was last published of it: its start and a hash of its contents.
+type LastShown = HashMap<WindowOf, (i64, u64)>;
 
 /// The task of one deltas partition.
 pub struct Merge {
@@ -74,8 +78,8 @@ pub struct Merge {
     committed: State,
     finals: Vec<Shown>,
     shown: LastShown,
-    shown_now: Vec<((usize, usize, Values), (i64, u64))>,
-    looked_at: HashMap<(usize, usize, Values), (u64, i64)>,
+    shown_now: Vec<(WindowOf, (i64, u64))>,
+    looked_at: HashMap<WindowOf, (u64, i64)>,
     checkpointing: bool,
     silent: bool,
     halted: Option<String>,
@@ -131,7 +135,7 @@ impl Merge {
         let (cell, definitions) = decode_pane(value)?;
         let series = &mut self.series[series];
         let plan = &self.plan.sets[series.set];
-        if definitions != plan.definitions[series.by] || !cell.fits(&crate::engine::cell::Cell::new(plan.set.shape())) {
+        if definitions != plan.definitions[series.by] || !cell.fits(&Cell::new(plan.set.shape())) {
             return Err(CodecError::Damaged(format!(
                 "{}/{} was counted under definitions {definitions:08x}, configured is {:08x}",
                 key.set, key.group_by, plan.definitions[series.by]
@@ -462,7 +466,7 @@ impl Merge {
                 pane.dirty = false;
             }
             let series = &self.series;
-            let lives = |(index, _, values): &(usize, usize, Values)| series[*index].slices.contains_key(values);
+            let lives = |(index, _, values): &WindowOf| series[*index].slices.contains_key(values);
             self.shown.retain(|name, _| lives(name));
             self.looked_at.retain(|name, _| lives(name));
         }
@@ -543,8 +547,6 @@ fn level_name(level: &Level) -> String {
     }
 }
 
-fn contents(cell: &crate::engine::cell::Cell) -> u64 {
-    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
-    cell.hash(&mut hasher);
-    hasher.finish()
+fn contents(cell: &Cell) -> u64 {
+    foldhash::fast::FixedState::default().hash_one(cell)
 }
