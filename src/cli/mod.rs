@@ -27,7 +27,7 @@ enum Command {
     /// The service: touchpoints from Kafka into /metrics and aggregates
     Run(run::Run),
     /// Files in, aggregates out: the numbers the service would give, from history
-    Replay(replay::Replay),
+    Replay(Box<replay::Replay>),
     /// Validate a configuration; print what is in force and its cost in series
     Check(check::Check),
     /// Create or compare the topics the service needs

@@ -6,6 +6,7 @@
 pub mod catalogue;
 mod contacts;
 mod customers;
+pub mod documentation;
 mod figures;
 mod surveys;
 mod touchpoints;

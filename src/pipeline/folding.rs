@@ -5,7 +5,7 @@
 
 use super::board::{Board, Condition, SourceStatus};
 use super::link::{Assigned, Commit, Link, Output, PartitionId, Reader};
-use super::worker::{Begun, Stage};
+use super::stage::{Begun, Stage};
 use crate::engine::accumulator::OTHER;
 use crate::engine::codec::encode_delta;
 use crate::engine::plan::Plan;

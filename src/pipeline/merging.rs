@@ -3,7 +3,7 @@
 
 use super::board::{Board, Condition, MergeStatus};
 use super::link::{Assigned, Commit, Link, Output, PartitionId, Reader};
-use super::worker::{Begun, Stage};
+use super::stage::{Begun, Stage};
 use crate::aggregate;
 use crate::engine::codec::{MergeMetadata, decode_delta};
 use crate::engine::plan::Plan;

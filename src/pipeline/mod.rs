@@ -6,4 +6,5 @@ pub mod board;
 pub mod folding;
 pub mod link;
 pub mod merging;
+pub mod stage;
 pub mod worker;

@@ -5,84 +5,13 @@
 //! what a revoked task had not committed is gone, and the next owner reads it again.
 
 use super::board::{Board, Condition, WorkerStatus};
-use super::link::{Assigned, Commit, CommitError, Link, LinkError, PartitionId, Reader, Rebalance};
+use super::link::{Assigned, CommitError, Link, LinkError, PartitionId, Reader, Rebalance};
+use super::stage::{Begun, Stage};
 use crate::clock::Clock;
 use crate::engine::time::SECOND;
-use crate::record::Record;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What a stage does with its tasks; everything that touches the log is the worker's.
-pub trait Stage {
-    /// The task of one partition.
-    type Task;
-
-    /// Begins a task: the task, and what must be read before it goes live.
-    ///
-    /// # Errors
-    /// Why the partition cannot be taken: the task halts.
-    fn assigned(&mut self, link: &mut dyn Link, assigned: &Assigned, now: i64) -> Result<Begun<Self::Task>, String>;
-
-    /// One record read back before the task goes live.
-    ///
-    /// # Errors
-    /// Why the task cannot be restored.
-    fn restore(&mut self, task: &mut Self::Task, record: Record<'_>, now: i64) -> Result<(), String>;
-
-    /// The reader has come to its end: what to read next, `None` to go live.
-    ///
-    /// # Errors
-    /// Why the task cannot be restored.
-    fn restored(&mut self, link: &mut dyn Link, task: &mut Self::Task) -> Result<Option<Box<dyn Reader>>, String>;
-
-    /// One record of a live task.
-    fn take(&mut self, task: &mut Self::Task, record: Record<'_>, now: i64);
-
-    /// Whether silence moves the time of this stage's tasks.
-    fn heeds_silence(&self) -> bool;
-
-    /// It was proved that at `drained_at` the task's log held nothing more.
-    fn silent(&mut self, task: &mut Self::Task, drained_at: i64);
-
-    /// The next offset the task takes.
-    fn offset(&self, task: &Self::Task) -> i64;
-
-    /// Whether a commit would say anything new of the task.
-    fn has_news(&self, task: &Self::Task) -> bool;
-
-    /// Whether so much is open that a commit should not wait for its time.
-    fn is_full(&self) -> bool;
-
-    /// Why the task takes nothing any more, if so.
-    fn halted(&self, task: &Self::Task) -> Option<String>;
-
-    /// What the next commit makes true of these tasks. `now` is the wall clock, `monotonic` for intervals.
-    fn prepare(&mut self, tasks: &mut [(PartitionId, &mut Self::Task)], now: i64, monotonic: i64) -> Commit;
-
-    /// The commit of the last `prepare` is true for these tasks.
-    fn committed(&mut self, tasks: &mut [(PartitionId, &mut Self::Task)], monotonic: i64);
-
-    /// The commit of the last `prepare` certainly did not happen.
-    fn aborted(&mut self, task: &mut Self::Task);
-
-    /// Posts that the task is restoring or halted.
-    fn post(&mut self, id: PartitionId, condition: Condition);
-
-    /// Takes down what was posted of a partition.
-    fn withdraw(&mut self, id: PartitionId);
-
-    /// Tells how many offsets lie beyond what was taken.
-    fn lag(&mut self, id: PartitionId, lag: i64);
-}
-
-/// A task that has begun.
-pub struct Begun<T> {
-    /// The task.
-    pub task: T,
-    /// What must be read before it goes live.
-    pub reader: Option<Box<dyn Reader>>,
-}
 
 /// How often a worker does what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

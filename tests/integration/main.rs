@@ -3,6 +3,8 @@
 //! Each module exports `tests()`. A test module never starts a broker of its own: `broker::address()` starts one when
 //! the first test asks, shares it by unique topic names, and it ends with this process, however that ends.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails there")]
+
 mod administration;
 mod broker;
 mod checking;
@@ -10,6 +12,7 @@ mod commit_latency;
 mod conformance;
 mod data;
 mod events;
+mod generated;
 mod golden;
 mod late_and_idle;
 mod laws;
@@ -19,8 +22,10 @@ mod pipeline;
 mod process;
 mod restart;
 mod rig;
+mod rules;
 mod service;
 mod stream;
+mod truth;
 
 use libtest_mimic::Arguments;
 
@@ -36,8 +41,13 @@ fn main() {
         administration::tests(),
         commit_latency::tests(),
         service::tests(),
-    ];
-    let trials = trials.into_iter().flatten().collect();
+        truth::tests(),
+        generated::tests(),
+        rules::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     broker::stop();
     data::report();

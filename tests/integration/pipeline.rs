@@ -18,7 +18,8 @@ use touchstone::pipeline::link::{
     Commit, CommitError, Link, LinkConfig, LinkError, PartitionId, Reader, Rebalance, Take,
 };
 use touchstone::pipeline::merging::Merging;
-use touchstone::pipeline::worker::{Stage, Worker};
+use touchstone::pipeline::stage::Stage;
+use touchstone::pipeline::worker::Worker;
 use touchstone::topics::table;
 
 /// The topic that touchpoints come in through.

@@ -23,7 +23,10 @@ pub fn tests() -> Vec<Trial> {
     let named = |name: &str, test: fn() -> Result<(), Failed>| trial(format!("restart::{name}"), Box::new(test));
     let at_any_commit = Fault::ALL.into_iter().flat_map(|fault| {
         [Stage::Fold, Stage::Merge].map(|stage| {
-            trial(format!("restart::{}_at_any_commit_of_{}"), Box::new(move || at_any_commit(stage, fault)))
+            trial(
+                format!("restart::{}_at_any_commit_of_{}", fault.name(), stage.name()),
+                Box::new(move || at_any_commit(stage, fault)),
+            )
         })
     });
     at_any_commit
@@ -387,9 +390,9 @@ fn foreign_metadata() -> Result<(), Failed> {
 fn last_delta(pipeline: &Pipeline, partition: i32) -> Vec<Section> {
     let (_, deltas) = merge_group(pipeline);
     let records = pipeline.topic(&deltas).into_iter().filter(|record| record.partition == partition);
-    let sections = records.map(|record| decode_delta(&record.value.unwrap_or_default()).expect("it is ours"));
+    let mut sections = records.map(|record| decode_delta(&record.value.unwrap_or_default()).expect("it is ours"));
     let full = |sections: &Vec<Section>| sections.iter().any(|section| !section.groups.is_empty());
-    sections.filter(full).last().expect("events were accepted")
+    sections.rfind(full).expect("events were accepted")
 }
 
 fn inject(pipeline: &Pipeline, partition: i32, sections: &[Section]) -> Result<(), Failed> {

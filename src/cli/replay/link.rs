@@ -12,6 +12,7 @@ use crate::record::Record;
 use crate::touchpoint::Item;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::{Cell, RefCell};
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::Path;
@@ -99,6 +100,10 @@ impl Progress {
 pub(super) struct FileLink {
     waiting: Vec<InputFile>,
     current: Option<InputFile>,
+    names: Vec<String>,
+    /// Which of the names is being read.
+    file_number: usize,
+    row_text: String,
     read_before: u64,
     offset: i64,
     partitions: i32,
@@ -131,6 +136,9 @@ impl FileLink {
         Ok(FileLink {
             waiting,
             current: None,
+            names: files.to_vec(),
+            file_number: 0,
+            row_text: String::new(),
             read_before: 0,
             offset: 0,
             partitions: setup.partitions,
@@ -167,22 +175,21 @@ impl FileLink {
 
     /// Hands over one row; false when the current file has none left.
     fn row(&mut self, take: &mut Take<'_>) -> Result<bool, FileError> {
-        let Some(file) = &mut self.current else { return Ok(false) };
-        let name = if self.input.mapping.is_some() { file.name().to_string() } else { String::new() };
+        let FileLink { current, names, file_number, row_text, .. } = self;
+        let Some(file) = current else { return Ok(false) };
         let Some(row) = file.next_row()? else { return Ok(false) };
-        let rejection =
-            row.content.as_ref().err().map(|rejection| format!("{}|{}", rejection.reason.name(), rejection.detail));
-        let number = if name.is_empty() && rejection.is_none() { String::new() } else { row.number.to_string() };
-        let mut headers: Vec<(&str, Option<&[u8]>)> = Vec::new();
-        if !number.is_empty() {
-            headers.push((FILE_HEADER, Some(name.as_bytes())));
-            headers.push((ROW_HEADER, Some(number.as_bytes())));
-        }
-        if let Some(rejection) = &rejection {
-            headers.push((REJECTION_HEADER, Some(rejection.as_bytes())));
-        }
+        row_text.clear();
+        let _ = write!(row_text, "{}", row.number); // into memory: it cannot fail
+        let rejection = row.content.as_ref().err();
+        let rejection = rejection.map(|rejection| format!("{}|{}", rejection.reason.name(), rejection.detail));
+        let headers = [
+            (FILE_HEADER, Some(names[*file_number].as_bytes())),
+            (ROW_HEADER, Some(row_text.as_bytes())),
+            (REJECTION_HEADER, rejection.as_deref().map(str::as_bytes)),
+        ];
+        let headers = if rejection.is_some() { &headers[..] } else { &headers[..2] };
         let value = row.content.ok();
-        let record = Record { offset: self.offset, timestamp: None, key: None, value, headers: &headers };
+        let record = Record { offset: self.offset, timestamp: None, key: None, value, headers };
         let partition = if self.partitions == 1 { 0 } else { spread(&self.input, &record, self.partitions) };
         take(PartitionId { topic: 0, partition }, record);
         self.offset += 1;
@@ -214,6 +221,7 @@ impl Link for FileLink {
                 Ok(false) => {
                     self.read_before += self.current.take().map_or(0, |file| file.bytes_consumed());
                     self.current = self.waiting.pop();
+                    self.file_number = self.names.len().saturating_sub(self.waiting.len() + 1);
                     if self.current.is_none() {
                         self.progress.at_end.set(true);
                         break;

@@ -393,7 +393,7 @@ fn cell_to_wire(values: &Values, pane: i64, cell: &Cell) -> CellWire {
 
 fn cell_from_wire(wire: CellWire) -> Result<(Values, i64, Cell), CodecError> {
     let damaged = |what: &str| CodecError::Damaged(format!("a cell whose {what} do not fit"));
-    if wire.squares.len() % 2 != 0 {
+    if !wire.squares.len().is_multiple_of(2) {
         return Err(damaged("squares"));
     }
     let squares = wire.squares.chunks_exact(2).map(|pair| (i128::from(pair[0]) << 64) | i128::from(pair[1] as u64));
