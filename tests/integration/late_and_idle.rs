@@ -26,7 +26,6 @@ pub fn tests() -> Vec<Trial> {
         trial("the_watermark_never_goes_back", never_back),
         trial("silence_moves_time_only_on_proof", only_on_proof),
         trial("a_retry_judges_as_the_first_try", retry),
-        trial("a_merge_that_is_retried_commits_the_same", retried_merge),
         trial("an_abort_puts_an_id_back_with_its_offset", abort_of_an_id),
         trial("time_stands_until_every_partition_has_reported", every_partition),
         trial("time_is_that_of_the_slowest_input", slowest_input),
@@ -155,43 +154,6 @@ fn retry() -> Result<(), Failed> {
         assert_eq!(judge(&mut stream), first);
         assert_eq!(stream.folds[0].section(), section);
         assert_eq!(stream.folds[0].metadata(), metadata);
-    })
-}
-
-/// The same for merge: whatever was aborted between, its next commit is that of a task that was never disturbed, down
-/// to the checkpoint and the sizes that are exported.
-fn retried_merge() -> Result<(), Failed> {
-    let event = (events::bytes(), 0..40 * MINUTE);
-    let commit = (vec(event, 0..12), any::<bool>(), any::<bool>(), any::<bool>());
-    holds(150, vec(commit, 1..8), |commits| {
-        let windows = vec![WindowSpec::span("1m", MINUTE, MINUTE), WindowSpec::span("15m", 15 * MINUTE, 5 * MINUTE)];
-        let mut plan = plan(windows, &["all", "queue"]);
-        (plan.values_max, plan.deltas_partitions) = (3, 1);
-        let mut stream = Stream::new(plan, &[1]);
-        let mut disturbed = Merge::new(std::sync::Arc::clone(&stream.plan), 0, 0);
-        let mut id = 0;
-        for (made, publish, checkpoint, abort) in commits {
-            for (bytes, time) in made {
-                stream.item(0, &events::touchpoint(&id.to_string(), START + time, &bytes));
-                id += 1;
-            }
-            let sections = vec![stream.folds[0].section()];
-            stream.folds[0].committed();
-            if abort {
-                disturbed.take(stream.next, Ok(sections.clone()));
-                disturbed.prepare(publish, checkpoint);
-                disturbed.aborted();
-            }
-            disturbed.take(stream.next, Ok(sections.clone()));
-            stream.deliver(&sections);
-            let (found, expected) =
-                (disturbed.prepare(publish, checkpoint), stream.merges[0].prepare(publish, checkpoint));
-            assert_eq!((found.finals, found.currents), (expected.finals, expected.currents));
-            assert_eq!((found.checkpoint, found.metadata), (expected.checkpoint, expected.metadata));
-            disturbed.committed();
-            stream.merges[0].committed();
-            assert_eq!(disturbed.sizes(), stream.merges[0].sizes());
-        }
     })
 }
 

@@ -16,6 +16,7 @@ mod generated;
 mod golden;
 mod late_and_idle;
 mod laws;
+mod merge_state;
 mod oracle;
 mod order;
 mod pipeline;
@@ -37,6 +38,7 @@ fn main() {
         laws::tests(),
         order::tests(),
         late_and_idle::tests(),
+        merge_state::tests(),
         restart::tests(),
         schema::tests(),
         conformance::tests(),

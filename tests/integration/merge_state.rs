@@ -1,0 +1,121 @@
+//! What merge knows comes back: from an abort whole, from its changelog down to the last pane.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use libtest_mimic::{Failed, Trial};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use touchstone::engine::section::Section;
+use touchstone::engine::stage::{Merge, MergeCommit};
+use touchstone::engine::time::MINUTE;
+use touchstone::engine::window::WindowSpec;
+
+use crate::checking::holds;
+use crate::events::{self, Bytes};
+use crate::stream::{Stream, plan};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        Trial::test("merge::a_commit_that_is_retried_is_the_same", retried),
+        Trial::test("merge::a_checkpoint_is_everything", restored),
+    ]
+}
+
+const START: i64 = 1_000_000 * MINUTE;
+
+/// The events of one commit, whether it publishes, whether it is a checkpoint, whether it is disturbed.
+type Step = (Vec<(Bytes, i64)>, bool, bool, bool);
+
+fn steps(span_ms: i64) -> impl Strategy<Value = Vec<Step>> {
+    let events = vec((events::bytes(), 0..span_ms), 0..12);
+    vec((events, any::<bool>(), any::<bool>(), any::<bool>()), 1..8)
+}
+
+/// One source, one deltas partition, few values kept.
+fn stream() -> Stream {
+    let windows = vec![WindowSpec::span("1m", MINUTE, MINUTE), WindowSpec::span("15m", 15 * MINUTE, 5 * MINUTE)];
+    let mut plan = plan(windows, &["all", "queue"]);
+    (plan.values_max, plan.deltas_partitions) = (3, 1);
+    Stream::new(plan, &[1])
+}
+
+/// What the source says in a commit.
+fn section(stream: &mut Stream, step: usize, made: &[(Bytes, i64)]) -> Vec<Section> {
+    for (number, (bytes, time)) in made.iter().enumerate() {
+        stream.item(0, &events::touchpoint(&format!("{step}-{number}"), START + time, bytes));
+    }
+    let section = stream.folds[0].section();
+    stream.folds[0].committed();
+    vec![section]
+}
+
+fn same(found: &MergeCommit, expected: &MergeCommit) {
+    assert_eq!(found.finals, expected.finals);
+    assert_eq!(found.checkpoint, expected.checkpoint);
+    assert_eq!(found.metadata, expected.metadata);
+}
+
+/// Whatever was aborted between, the next commit is that of a task that was never disturbed, down to the sizes that
+/// are exported.
+fn retried() -> Result<(), Failed> {
+    holds(150, steps(40 * MINUTE), |steps| {
+        let mut stream = stream();
+        let mut disturbed = Merge::new(Arc::clone(&stream.plan), 0, 0);
+        for (step, (made, publish, checkpoint, abort)) in steps.into_iter().enumerate() {
+            let sections = section(&mut stream, step, &made);
+            if abort {
+                disturbed.take(stream.next, Ok(sections.clone()));
+                disturbed.prepare(publish, checkpoint);
+                disturbed.aborted();
+            }
+            disturbed.take(stream.next, Ok(sections.clone()));
+            stream.deliver(&sections);
+            let found = disturbed.prepare(publish, checkpoint);
+            let expected = stream.merges[0].prepare(publish, checkpoint);
+            same(&found, &expected);
+            assert_eq!(found.currents, expected.currents);
+            disturbed.committed();
+            stream.merges[0].committed();
+            assert_eq!(disturbed.sizes(), stream.merges[0].sizes());
+        }
+    })
+}
+
+/// A task that is made of the changelog alone goes on as the one that wrote it: it holds the same panes, none that
+/// had left, and writes the same from then on.
+fn restored() -> Result<(), Failed> {
+    holds(150, steps(90 * MINUTE), |steps| {
+        let mut stream = stream();
+        let mut reborn = Merge::new(Arc::clone(&stream.plan), 0, 0);
+        let mut changelog: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        for (step, (made, _, checkpoint, dies)) in steps.into_iter().enumerate() {
+            let sections = section(&mut stream, step, &made);
+            reborn.take(stream.next, Ok(sections.clone()));
+            stream.deliver(&sections);
+            let made = stream.merges[0].prepare(false, checkpoint);
+            same(&reborn.prepare(false, checkpoint), &made);
+            reborn.committed();
+            stream.merges[0].committed();
+            for (key, value) in made.checkpoint {
+                match value {
+                    Some(value) => _ = changelog.insert(key, value),
+                    None => assert!(changelog.remove(&key).is_some(), "a tombstone of what was never there"),
+                }
+            }
+            if checkpoint && dies {
+                reborn = Merge::new(Arc::clone(&stream.plan), 0, 0);
+                changelog.iter().for_each(|(key, value)| reborn.restore(key, Some(value)).unwrap());
+                assert_eq!(reborn.base_restored(&made.metadata), Ok(stream.next));
+                reborn.restored();
+                // The count of what went under `_other` begins anew with the process.
+                let sizes = |merge: &Merge| {
+                    let sizes = merge.sizes().into_iter();
+                    sizes.map(|(set, by, slices, panes, _)| (set, by, slices, panes)).collect::<Vec<_>>()
+                };
+                assert_eq!(sizes(&reborn), sizes(&stream.merges[0]));
+                assert_eq!((reborn.times(), reborn.ledger()), (stream.merges[0].times(), stream.merges[0].ledger()));
+            }
+        }
+    })
+}
