@@ -4,6 +4,7 @@
 //! The value is a function of accepted events and definitions alone. Numbers are never rounded: the shortest
 //! decimals that read back the same, always with a point. The schema is in schema/.
 
+use crate::engine::accumulator::OTHER;
 use crate::engine::cell::Cell;
 use crate::engine::plan::{Figure, Plan, SetPlan, Stamp};
 use crate::engine::publish::Shown;
@@ -107,8 +108,10 @@ fn counts(json: &mut Json, set: &SetPlan, cell: &Cell) {
                 json.close('}');
             }
         }
-        if distribution.other() != 0 {
-            json.name("_other").open('{').name("_other").integer(distribution.other()).close('}');
+        match distribution.other() {
+            0 => {}
+            other if set.set.one_scale() => _ = json.name(OTHER).integer(other),
+            other => _ = json.name(OTHER).open('{').name(OTHER).integer(other).close('}'),
         }
         json.close('}');
     }

@@ -8,8 +8,8 @@ mod cells;
 mod metadata;
 
 pub use cells::{
-    PaneKey, decode_delta, decode_ledger, decode_pane, decode_pane_key, encode_delta, encode_ledger, encode_pane,
-    encode_pane_key,
+    Checkpoint, Closed, PaneKey, decode_checkpoint, decode_delta, decode_pane, decode_pane_key, encode_checkpoint,
+    encode_delta, encode_pane, encode_pane_key,
 };
 pub use metadata::{FoldMetadata, METADATA_BYTES_MAX, MergeMetadata};
 

@@ -69,8 +69,8 @@ pub struct Ids {
     shards: Vec<HashTable<Remembered>>,
     /// Per minute of event time; only where ids can leave again.
     buckets: BTreeMap<i64, Bucket>,
-    /// What each change since the last commit replaced.
-    journal: Vec<(u128, Option<Remembered>)>,
+    /// What each change since the last commit replaced, with the first offset of its minute.
+    journal: Vec<(u128, Option<(Remembered, i64)>)>,
     /// Minutes that the bound pushed out since the last commit.
     pushed: Vec<(i64, Bucket)>,
     forgets: bool,
@@ -111,9 +111,13 @@ impl Ids {
                 if !self.forgets || have.time() >= oldest {
                     return if have.same_content(content) { Seen::Same } else { Seen::Conflicting };
                 }
-                self.journal.push((id, Some(have)));
+                let first_offset = self.buckets.get(&minute(have.time())).map(|bucket| bucket.first_offset);
+                // Without a minute the committed horizon had passed it: no abort can bring it back to life.
+                self.journal.push((id, Some((have, first_offset.unwrap_or(i64::MAX)))));
                 *slot.get_mut() = new;
-                leave(&mut self.buckets, &mut self.live, have.time());
+                if first_offset.is_some() {
+                    leave(&mut self.buckets, &mut self.live, have.time());
+                }
             }
             Slot::Vacant(slot) => {
                 slot.insert(new);
@@ -183,14 +187,14 @@ impl Ids {
             let Ok(slot) = shard.find_entry(id as u64, |have| have.is(id)) else { continue };
             let time = slot.get().time();
             match before {
-                Some(before) => *slot.into_mut() = before,
+                Some((before, _)) => *slot.into_mut() = before,
                 None => drop(slot.remove()),
             }
             if self.forgets {
                 leave(&mut self.buckets, &mut self.live, time);
             }
-            if let Some(before) = before.filter(|_| self.forgets) {
-                self.enter(before.time(), i64::MAX);
+            if let Some((before, first_offset)) = before.filter(|(_, first)| self.forgets && *first != i64::MAX) {
+                self.enter(before.time(), first_offset);
             }
         }
         self.floor = self.committed_floor;

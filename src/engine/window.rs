@@ -261,7 +261,8 @@ impl Geometry {
     pub fn starts(&self, window: usize, pane: i64, after: i64, until: i64) -> Vec<i64> {
         match &self.windows[window].kind {
             WindowKind::Span { size, slide } => {
-                let least = after.saturating_add(1).saturating_sub(*size).max(pane.saturating_sub(size - slide));
+                // It holds the pane when start <= pane < start + size; a pane may lie anywhere in a slide.
+                let least = after.max(pane).saturating_add(1).saturating_sub(*size);
                 let greatest = until.saturating_sub(*size).min(pane);
                 let mut start = least.div_euclid(*slide) * slide;
                 if start < least {
@@ -331,7 +332,7 @@ impl Geometry {
                 WindowKind::Span { size, slide } => {
                     raise(&mut needed[anchor], *size);
                     let period = slide / gcd(*slide, DAY) * DAY;
-                    for start in (0..period.min(40 * DAY)).step_by(*slide as usize) {
+                    for start in (0..period).step_by(*slide as usize) {
                         for (level, pane) in self.tile(start, start + size) {
                             raise(&mut needed[level], start + size - pane);
                         }
@@ -469,6 +470,16 @@ mod tests {
         assert!(starts.iter().all(|start| *start <= 3 * HOUR && geometry.end(hour, *start) > 3 * HOUR));
         assert_eq!(geometry.starts(hour, 3 * HOUR, 4 * HOUR - 1, 4 * HOUR), vec![3 * HOUR]);
         assert!(geometry.starts(hour, 3 * HOUR, 4 * HOUR, 4 * HOUR).is_empty());
+    }
+
+    #[test]
+    fn starts_are_found_from_panes_in_the_middle_of_a_slide() {
+        // Panes of 5 minutes in windows of 30 by 10 and of 7 days by 7: a pane need not lie on a slide.
+        let geometry = Geometry::new(vec![WindowSpec::span("30m", 30 * MINUTE, 10 * MINUTE)]);
+        let minutes = |starts: Vec<i64>| starts.into_iter().map(|start| start / MINUTE).collect::<Vec<_>>();
+        assert_eq!(minutes(geometry.starts(0, 5 * MINUTE, i64::MIN, i64::MAX)), [-20, -10, 0]);
+        let geometry = Geometry::new(vec![WindowSpec::span("7d", 7 * DAY, 7 * DAY)]);
+        assert_eq!(geometry.starts(0, 3 * DAY, i64::MIN, i64::MAX), [0]);
     }
 
     #[test]

@@ -7,14 +7,24 @@
 
 mod administration;
 mod broker;
+mod checking;
 mod commit_latency;
 mod conformance;
 mod data;
+mod events;
 mod generated;
+mod golden;
+mod late_and_idle;
+mod laws;
+mod oracle;
+mod order;
+mod pipeline;
 mod process;
+mod restart;
 mod rig;
 mod rules;
 mod service;
+mod stream;
 mod truth;
 
 use libtest_mimic::Arguments;
@@ -22,6 +32,11 @@ use libtest_mimic::Arguments;
 fn main() {
     let arguments = Arguments::from_args();
     let trials = [
+        golden::tests(),
+        laws::tests(),
+        order::tests(),
+        late_and_idle::tests(),
+        restart::tests(),
         conformance::tests(),
         administration::tests(),
         commit_latency::tests(),
@@ -29,10 +44,8 @@ fn main() {
         truth::tests(),
         generated::tests(),
         rules::tests(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    ];
+    let trials = trials.into_iter().flatten().collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     broker::stop();
     data::report();

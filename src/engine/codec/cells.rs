@@ -1,7 +1,7 @@
 //! Delta records and checkpoints as protobuf.
 
 use super::{CodecError, VERSION};
-use crate::engine::accumulator::Scale;
+use crate::engine::accumulator::{Scale, bounds};
 use crate::engine::cell::Cell;
 use crate::engine::ledger::{Entry, Ledger};
 use crate::engine::section::{Group, Section, SourceId, Standing};
@@ -131,6 +131,41 @@ struct LedgerWire {
     /// Entries, as sections without cells: `to` is the standing.
     #[prost(message, repeated, tag = "3")]
     sources: Vec<SectionWire>,
+    #[prost(message, repeated, tag = "4")]
+    closed: Vec<ClosedWire>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ClosedWire {
+    #[prost(string, tag = "1")]
+    set: String,
+    #[prost(sint64, optional, tag = "2")]
+    watermark: Option<i64>,
+    #[prost(sint64, optional, tag = "3")]
+    final_until: Option<i64>,
+}
+
+/// How far time was closed for one metric set: the ledger alone does not say it, because a source that joined
+/// later holds time still but does not turn it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// The metric set's name.
+    pub set: String,
+    /// Its watermark.
+    pub watermark: Option<i64>,
+    /// Windows that end at or before this are final.
+    pub final_until: Option<i64>,
+}
+
+/// What a checkpoint holds beside the panes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The deltas offset it speaks of.
+    pub offset: i64,
+    /// Up to where each source was taken in.
+    pub ledger: Ledger,
+    /// Per metric set how far time was closed.
+    pub closed: Vec<Closed>,
 }
 
 /// One delta record: the sections of one fold commit.
@@ -148,17 +183,19 @@ pub fn decode_delta(bytes: &[u8]) -> Result<Vec<Section>, CodecError> {
     wire.sections.into_iter().map(section_from_wire).collect()
 }
 
-/// The ledger of a checkpoint at deltas offset `offset`.
-pub fn encode_ledger(ledger: &Ledger, offset: i64) -> Vec<u8> {
-    let sources = ledger.iter().map(|(source, entry)| entry_to_wire(source, entry)).collect();
-    LedgerWire { version: VERSION, offset, sources }.encode_to_vec()
+/// The checkpoint's record.
+pub fn encode_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
+    let sources = checkpoint.ledger.iter().map(|(source, entry)| entry_to_wire(source, entry)).collect();
+    let closed = checkpoint.closed.iter().cloned();
+    let closed = closed.map(|Closed { set, watermark, final_until }| ClosedWire { set, watermark, final_until });
+    LedgerWire { version: VERSION, offset: checkpoint.offset, sources, closed: closed.collect() }.encode_to_vec()
 }
 
-/// The ledger of a checkpoint, and the deltas offset it speaks of.
+/// What a checkpoint's record holds.
 ///
 /// # Errors
 /// [`CodecError`]: the record is of another version, or is none.
-pub fn decode_ledger(bytes: &[u8]) -> Result<(Ledger, i64), CodecError> {
+pub fn decode_checkpoint(bytes: &[u8]) -> Result<Checkpoint, CodecError> {
     let wire = LedgerWire::decode(bytes).map_err(|error| CodecError::Damaged(error.to_string()))?;
     version(wire.version)?;
     let mut ledger = Ledger::default();
@@ -173,7 +210,9 @@ pub fn decode_ledger(bytes: &[u8]) -> Result<(Ledger, i64), CodecError> {
         };
         ledger.insert(section.source, entry);
     }
-    Ok((ledger, wire.offset))
+    let closed = wire.closed.into_iter();
+    let closed = closed.map(|ClosedWire { set, watermark, final_until }| Closed { set, watermark, final_until });
+    Ok(Checkpoint { offset: wire.offset, ledger, closed: closed.collect() })
 }
 
 /// Which pane a changelog record holds.
@@ -367,7 +406,8 @@ fn cell_from_wire(wire: CellWire) -> Result<(Values, i64, Cell), CodecError> {
         distributions: vec![Default::default(); wire.distributions.len()].into(),
     };
     for (histogram, wire) in cell.histograms.iter_mut().zip(&wire.histograms) {
-        if wire.buckets.len() != wire.counts.len() {
+        let known = wire.buckets.last().is_none_or(|last| (*last as usize) < bounds().len());
+        if !known || !fits(&wire.buckets, &wire.counts) {
             return Err(damaged("histograms"));
         }
         for (bucket, count) in wire.buckets.iter().zip(&wire.counts) {
@@ -375,20 +415,32 @@ fn cell_from_wire(wire: CellWire) -> Result<(Values, i64, Cell), CodecError> {
         }
     }
     for (tally, wire) in cell.tallies.iter_mut().zip(&wire.tallies) {
-        if wire.names.len() != wire.counts.len() {
+        if !fits(&wire.names, &wire.counts) {
             return Err(damaged("tallies"));
         }
         wire.names.iter().zip(&wire.counts).for_each(|(name, count)| tally.add(name, *count));
     }
     for (distribution, wire) in cell.distributions.iter_mut().zip(&wire.distributions) {
-        if wire.scores.len() != 4 * wire.counts.len() {
+        let scores: Vec<&[i32]> = wire.scores.chunks(4).collect();
+        if !fits(&scores, &wire.counts) || !scores.iter().all(|score| is_score(score)) {
             return Err(damaged("distributions"));
         }
-        for (score, count) in wire.scores.chunks_exact(4).zip(&wire.counts) {
+        for (score, count) in scores.iter().zip(&wire.counts) {
             let scale = Scale { min: score[0], max: score[1], low_is_best: score[2] != 0 };
             distribution.add_to(scale, score[3], *count);
         }
         distribution.add_other(wire.other);
     }
     Ok((Values(wire.values.into_iter().map(String::into_boxed_str).collect()), wire.pane, cell))
+}
+
+/// Whether there is one count for each key, none of them 0, and the keys rise: as accumulators are written.
+/// Only then is nothing added up while reading, so that no bytes can make a sum overflow.
+fn fits<K: Ord>(keys: &[K], counts: &[i64]) -> bool {
+    keys.len() == counts.len() && keys.is_sorted_by(|left, right| left < right) && !counts.contains(&0)
+}
+
+/// Least, greatest, low is best, score: a score that lies on its scale.
+fn is_score(score: &[i32]) -> bool {
+    matches!(score, [min, max, 0 | 1, score] if min < max && (min..=max).contains(&score))
 }

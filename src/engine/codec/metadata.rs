@@ -73,6 +73,10 @@ impl FoldMetadata {
                 rejected.insert(reason, count);
             }
         }
+        let by_reason = rejected.values().try_fold(0i64, |sum, count| sum.checked_add(*count));
+        if by_reason != Some(fields.need("rejected")?) {
+            return Err(CodecError::Damaged("the reasons do not add up to the rejected items".into()));
+        }
         Ok(FoldMetadata {
             epoch: u32::try_from(fields.need("epoch")?).map_err(|_| CodecError::Damaged("epoch".into()))?,
             watermark: fields.get("watermark")?,
@@ -164,6 +168,7 @@ mod tests {
 
     #[test]
     fn metadata_comes_back_and_always_fits() {
+        let longest_count = i64::MIN / 32; // as many digits as any count of one reason can have
         let longest = FoldMetadata {
             epoch: u32::MAX,
             watermark: Some(i64::MIN),
@@ -178,10 +183,10 @@ mod tests {
                 late: i64::MIN,
                 duplicate: i64::MIN,
                 conflicting: i64::MIN,
-                rejected: i64::MIN,
+                rejected: longest_count * i64::try_from(RejectReason::ALL.len()).unwrap(),
                 skipped: i64::MIN,
             },
-            rejected: RejectReason::ALL.into_iter().map(|reason| (reason, i64::MIN)).collect(),
+            rejected: RejectReason::ALL.into_iter().map(|reason| (reason, longest_count)).collect(),
         };
         let text = longest.encode();
         assert!(text.len() <= METADATA_BYTES_MAX, "{} bytes", text.len());

@@ -7,8 +7,8 @@
 use super::store::Series;
 use crate::engine::cell::Cell;
 use crate::engine::codec::{
-    CodecError, MergeMetadata, PaneKey, decode_ledger, decode_pane, decode_pane_key, encode_ledger, encode_pane,
-    encode_pane_key,
+    Checkpoint, Closed, CodecError, MergeMetadata, PaneKey, decode_checkpoint, decode_pane, decode_pane_key,
+    encode_checkpoint, encode_pane, encode_pane_key,
 };
 use crate::engine::ledger::{Ledger, Verdict};
 use crate::engine::plan::Plan;
@@ -116,8 +116,15 @@ impl Merge {
     pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), CodecError> {
         if key == LEDGER_KEY {
             let value = value.ok_or_else(|| CodecError::Damaged("the ledger has a tombstone".into()))?;
-            (self.state.ledger, self.state.checkpoint) = decode_ledger(value)?;
-            self.state.offset = self.state.checkpoint;
+            let checkpoint = decode_checkpoint(value)?;
+            self.state.ledger = checkpoint.ledger;
+            self.state.checkpoint = checkpoint.offset;
+            self.state.offset = checkpoint.offset;
+            for Closed { set, watermark, final_until } in checkpoint.closed {
+                if let Some(index) = self.plan.sets.iter().position(|plan| plan.set.name() == set) {
+                    self.state.times[index] = SetTime { watermark, final_until, ..SetTime::default() };
+                }
+            }
             return Ok(());
         }
         let damaged = || CodecError::Damaged(format!("changelog key {:?}", String::from_utf8_lossy(key)));
@@ -249,6 +256,11 @@ impl Merge {
                     return Err(format!(
                         "{set}/{by} was counted under definitions {theirs:08x}, configured is {ours:08x}"
                     ));
+                }
+                let (empty, dimensions) = (Cell::new(plan.set.shape()), plan.group_bys[series.by].dimensions.len());
+                let fits = |(values, _, cell): &(Values, i64, Cell)| values.0.len() == dimensions && cell.fits(&empty);
+                if !group.cells.iter().all(fits) {
+                    return Err(format!("{set}/{by} holds a cell of another shape"));
                 }
                 counted += group.cells.iter().map(|(_, _, cell)| cell.events).sum::<i64>();
             }
@@ -390,7 +402,14 @@ impl Merge {
             }
         }
         self.state.checkpoint = self.state.offset;
-        records.push((LEDGER_KEY.to_vec(), Some(encode_ledger(&self.state.ledger, self.state.offset))));
+        let closed = plan.sets.iter().zip(&self.state.times).map(|(plan, time)| Closed {
+            set: plan.set.name().into(),
+            watermark: time.watermark,
+            final_until: time.final_until,
+        });
+        let (offset, ledger) = (self.state.offset, self.state.ledger.clone());
+        let checkpoint = Checkpoint { offset, ledger, closed: closed.collect() };
+        records.push((LEDGER_KEY.to_vec(), Some(encode_checkpoint(&checkpoint))));
         self.checkpointing = true;
         records
     }

@@ -61,6 +61,7 @@ pub(super) struct Series {
     commit: u64,
     /// How many events counted under `_other`.
     pub overflow: i64,
+    committed_overflow: i64,
 }
 
 #[derive(Debug)]
@@ -73,7 +74,16 @@ struct Undo {
 
 impl Series {
     pub fn new(set: usize, by: usize, levels: usize) -> Series {
-        Series { set, by, slices: BTreeMap::new(), levels, undo: Vec::new(), commit: 1, overflow: 0 }
+        Series {
+            set,
+            by,
+            slices: BTreeMap::new(),
+            levels,
+            undo: Vec::new(),
+            commit: 1,
+            overflow: 0,
+            committed_overflow: 0,
+        }
     }
 
     /// The values under which `values` counts: its own, or `_other` beyond the bound.
@@ -148,6 +158,7 @@ impl Series {
     pub fn committed(&mut self) {
         self.undo.clear();
         self.commit += 1;
+        self.committed_overflow = self.overflow;
     }
 
     pub fn aborted(&mut self) {
@@ -165,5 +176,6 @@ impl Series {
             }
         }
         self.commit += 1;
+        self.overflow = self.committed_overflow;
     }
 }

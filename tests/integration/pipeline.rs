@@ -1,0 +1,260 @@
+//! The whole pipeline in this process: both stages through the real worker loop on the in-memory broker, a clock that
+//! moves only with the steps, and commits that fail or kill their worker on order.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use touchstone::clock::{Clock, ManualClock};
+use touchstone::config::{Settings, parse};
+use touchstone::engine::codec::FoldMetadata;
+use touchstone::memory::{Broker, MemoryLink, NewRecord, OwnedRecord};
+use touchstone::pipeline::board::{Board, Condition};
+use touchstone::pipeline::folding::Folding;
+use touchstone::pipeline::link::{
+    Commit, CommitError, Link, LinkConfig, LinkError, PartitionId, Reader, Rebalance, Take,
+};
+use touchstone::pipeline::merging::Merging;
+use touchstone::pipeline::stage::Stage;
+use touchstone::pipeline::worker::Worker;
+use touchstone::topics::table;
+
+/// The topic that touchpoints come in through.
+pub const INPUT: &str = "calls";
+
+/// What shall happen to a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is refused before it took effect.
+    Aborted,
+    /// Its answer is lost after it took effect.
+    UnknownAfter,
+    /// Its answer is lost, and it never took effect.
+    UnknownBefore,
+    /// The process dies before it.
+    CrashBefore,
+    /// The process dies right after it.
+    CrashAfter,
+}
+
+impl Fault {
+    pub const ALL: [Fault; 5] =
+        [Fault::Aborted, Fault::UnknownAfter, Fault::UnknownBefore, Fault::CrashBefore, Fault::CrashAfter];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Fault::Aborted => "an_abort",
+            Fault::UnknownAfter => "an_answer_lost_after",
+            Fault::UnknownBefore => "an_answer_lost_before",
+            Fault::CrashBefore => "a_crash_before",
+            Fault::CrashAfter => "a_crash_after",
+        }
+    }
+}
+
+/// The faults of one stage: by the number of the commit, counted over restarts.
+#[derive(Default)]
+pub struct Orders {
+    pub faults: BTreeMap<usize, Fault>,
+    pub commits: usize,
+    crashed: bool,
+}
+
+/// A link whose commits fail on order.
+struct FaultyLink {
+    link: MemoryLink,
+    orders: Rc<RefCell<Orders>>,
+}
+
+impl Link for FaultyLink {
+    fn commit(&mut self, commit: &Commit) -> Result<(), CommitError> {
+        let mut orders = self.orders.borrow_mut();
+        let fault = orders.faults.get(&orders.commits).copied();
+        orders.commits += 1;
+        orders.crashed |= matches!(fault, Some(Fault::CrashBefore | Fault::CrashAfter));
+        match fault {
+            None => self.link.commit(commit),
+            Some(Fault::Aborted) => Err(CommitError::Aborted("on order".into())),
+            Some(Fault::UnknownBefore | Fault::CrashBefore) => Err(CommitError::Unknown("on order".into())),
+            Some(Fault::UnknownAfter | Fault::CrashAfter) => {
+                self.link.commit(commit)?;
+                Err(CommitError::Unknown("on order".into()))
+            }
+        }
+    }
+
+    fn poll(&mut self, max: usize, wait: Duration, take: &mut Take<'_>) -> Result<Vec<Rebalance>, LinkError> {
+        self.link.poll(max, wait, take)
+    }
+
+    fn resume(&mut self, partition: PartitionId, offset: i64) -> Result<(), LinkError> {
+        self.link.resume(partition, offset)
+    }
+
+    fn rewind(&mut self, partition: PartitionId, offset: i64) -> Result<(), LinkError> {
+        self.link.rewind(partition, offset)
+    }
+
+    fn pause(&mut self, partition: PartitionId) -> Result<(), LinkError> {
+        self.link.pause(partition)
+    }
+
+    fn recycle(&mut self) -> Result<(), LinkError> {
+        self.link.recycle()
+    }
+
+    fn drained(&mut self, partition: PartitionId, position: i64) -> Result<(bool, i64), LinkError> {
+        self.link.drained(partition, position)
+    }
+
+    fn committed(&mut self, group: &str, topic: &str) -> Result<Vec<Option<(i64, String)>>, LinkError> {
+        self.link.committed(group, topic)
+    }
+
+    fn reader(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        from: Option<i64>,
+        until: Option<i64>,
+    ) -> Result<Box<dyn Reader>, LinkError> {
+        self.link.reader(topic, partition, from, until)
+    }
+
+    fn close(&mut self) {
+        self.link.close();
+    }
+}
+
+/// Both stages, their broker and their clock.
+pub struct Pipeline {
+    pub settings: Settings,
+    pub broker: Broker,
+    pub clock: ManualClock,
+    pub board: Board,
+    pub fold_orders: Rc<RefCell<Orders>>,
+    pub merge_orders: Rc<RefCell<Orders>>,
+    fold: Option<Worker<Folding>>,
+    merge: Option<Worker<Merging>>,
+}
+
+impl Pipeline {
+    /// The pipeline of a configuration, with its input but nothing in it; it starts at `now`.
+    pub fn new(config: &str, partitions: i32, now: i64) -> Pipeline {
+        let raw = parse(config).unwrap_or_else(|error| panic!("{error}"));
+        let settings = Settings::new(raw, Path::new(".")).unwrap_or_else(|error| panic!("{error}"));
+        let clock = ManualClock::new(now);
+        let of_broker = clock.clone();
+        let broker = Broker::new(Arc::new(move || of_broker.now()));
+        // Members that are gone are put out soon.
+        broker.set_timeouts(1_000, 1_000);
+        broker.create_topic(INPUT, partitions);
+        table(&settings.layout).iter().skip(settings.inputs.len()).for_each(|topic| broker.create(topic));
+        let (fold_orders, merge_orders) = Default::default();
+        Pipeline { settings, broker, clock, board: Board::new(), fold_orders, merge_orders, fold: None, merge: None }
+    }
+
+    /// Writes one record of the input.
+    pub fn produce(&self, partition: i32, value: &str) {
+        let value = Some(value.as_bytes());
+        let record = NewRecord { partition: Some(partition), value, key: Some(b"key"), ..NewRecord::default() };
+        self.broker.produce(INPUT, &record).expect("the input takes every record");
+    }
+
+    fn link(&self, config: &LinkConfig, orders: &Rc<RefCell<Orders>>) -> Box<dyn Link> {
+        let link = self.broker.link(config).expect("the topics are there");
+        Box::new(FaultyLink { link, orders: Rc::clone(orders) })
+    }
+
+    /// Lets a tenth of a second pass and each stage take a step; a stage that is not running begins.
+    pub fn step(&mut self) {
+        self.clock.advance(100);
+        let (pace, clock) = (self.settings.pace, Arc::new(self.clock.clone()));
+        let mut fold = self.fold.take().unwrap_or_else(|| {
+            let link = self.link(&self.settings.fold_link(0), &self.fold_orders);
+            let stage = Folding::new(Arc::clone(&self.settings.plan), self.settings.folding(), self.board.clone());
+            Worker::new("fold", link, stage, pace, clock.clone(), self.board.clone())
+        });
+        let mut merge = self.merge.take().unwrap_or_else(|| {
+            let link = self.link(&self.settings.merge_link(0), &self.merge_orders);
+            let stage = Merging::new(Arc::clone(&self.settings.plan), self.settings.merging(), self.board.clone());
+            Worker::new("merge", link, stage, pace, clock.clone(), self.board.clone())
+        });
+        self.fold = turn(&mut fold, &self.fold_orders).then_some(fold);
+        self.merge = turn(&mut merge, &self.merge_orders).then_some(merge);
+    }
+
+    /// Steps until something holds.
+    pub fn step_until(&mut self, what: &str, holds: impl Fn(&Pipeline) -> bool) {
+        for _ in 0..1_000 {
+            if holds(self) {
+                return;
+            }
+            self.step();
+        }
+        panic!("{what}: not within 1000 steps; {:?}", self.conditions());
+    }
+
+    /// Both stages die.
+    pub fn crash(&mut self) {
+        (self.fold, self.merge) = (None, None);
+    }
+
+    /// What the fold group has committed, by partition: the offset and the metadata.
+    pub fn committed(&self) -> Vec<Option<(i64, FoldMetadata)>> {
+        let config =
+            LinkConfig { group: "looks".into(), transactional_id: "looks".into(), ..self.settings.fold_link(0) };
+        let mut link = self.broker.link(&LinkConfig { subscriptions: Vec::new(), ..config }).expect("a link");
+        let committed = link.committed(&self.settings.fold_link(0).group, INPUT).expect("nothing is pending");
+        link.close();
+        let read = |(offset, text): (i64, String)| (offset, FoldMetadata::decode(&text).expect("it is ours"));
+        committed.into_iter().map(|committed| committed.map(read)).collect()
+    }
+
+    /// Everything a topic holds.
+    pub fn topic(&self, topic: &str) -> Vec<OwnedRecord> {
+        self.broker.read_all(topic).expect("the topic exists")
+    }
+
+    /// The final records by key.
+    ///
+    /// # Panics
+    /// When one is there twice, or is followed by another record under its key.
+    pub fn finals(&self) -> BTreeMap<String, String> {
+        let mut finals = BTreeMap::new();
+        for record in self.topic(&self.settings.layout.names.aggregates) {
+            let [key, value] = [record.key, record.value].map(|bytes| String::from_utf8(bytes.unwrap_or_default()));
+            let (key, value) = (key.expect("UTF-8"), value.expect("UTF-8"));
+            assert!(!finals.contains_key(&key), "{key}: after the final record came {value}");
+            if value.contains("\"state\":\"final\"") {
+                finals.insert(key, value);
+            }
+        }
+        finals
+    }
+
+    /// Why tasks are halted: by stage and partition.
+    pub fn halted(&self) -> BTreeMap<(&'static str, i32), String> {
+        let halted = |condition: Condition| match condition {
+            Condition::Halted(reason) => Some(reason),
+            _ => None,
+        };
+        self.conditions().into_iter().filter_map(|(task, condition)| Some((task, halted(condition)?))).collect()
+    }
+
+    fn conditions(&self) -> BTreeMap<(&'static str, i32), Condition> {
+        let posted = self.board.look();
+        let folds = posted.sources.into_iter().map(|((_, partition), status)| (("fold", partition), status.condition));
+        let merges = posted.merges.into_iter().map(|(partition, status)| (("merge", partition), status.condition));
+        folds.chain(merges).collect()
+    }
+}
+
+/// One step of a worker; false when it died in it.
+fn turn<S: Stage>(worker: &mut Worker<S>, orders: &Rc<RefCell<Orders>>) -> bool {
+    worker.step(Duration::ZERO).expect("no fault on order ends the process");
+    !std::mem::take(&mut orders.borrow_mut().crashed)
+}
