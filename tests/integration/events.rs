@@ -53,7 +53,7 @@ fn contact_of(bytes: &Bytes) -> Touchpoint<'static> {
         _ => (if bytes[4] > 127 { Outcome::Voicemail } else { Outcome::Failed }, None),
     };
     // Every fourth one is unknown; the others reach over every bound that counts.
-    let known = |byte: u8, step: i64| (byte % 4 != 0).then(|| i64::from(byte / 4) * step);
+    let known = |byte: u8, step: i64| (!byte.is_multiple_of(4)).then(|| i64::from(byte / 4) * step);
     let taken = outcome == Outcome::Answered;
     let mut event = contact(outcome);
     event.abandon_stage = stage;
