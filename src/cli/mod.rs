@@ -2,6 +2,7 @@
 
 mod check;
 mod failure;
+mod generate;
 mod replay;
 mod run;
 pub mod service;
@@ -28,6 +29,8 @@ enum Command {
     Run(run::Run),
     /// Files in, aggregates out: the numbers the service would give, from history
     Replay(Box<replay::Replay>),
+    /// Realistic touchpoints to standard output or Kafka, from a seed
+    Generate(generate::Generate),
     /// Validate a configuration; print what is in force and its cost in series
     Check(check::Check),
     /// Create or compare the topics the service needs
@@ -47,6 +50,7 @@ pub fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Run(run) => run.run(),
         Command::Replay(replay) => replay.run(),
+        Command::Generate(generate) => generate.run(),
         Command::Check(check) => check.run(),
         Command::Topics(topics) => topics.run(),
     };
