@@ -1,6 +1,7 @@
 //! The command line: arguments into a command, its outcome into an exit code. One file per command.
 
 mod check;
+mod demo;
 mod failure;
 mod generate;
 mod replay;
@@ -25,6 +26,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Everything in one process: in-memory broker, generated traffic with a day of history
+    Demo(demo::Demo),
     /// The service: touchpoints from Kafka into /metrics and aggregates
     Run(run::Run),
     /// Files in, aggregates out: the numbers the service would give, from history
@@ -48,6 +51,7 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = match arguments.command {
+        Command::Demo(demo) => demo.run(),
         Command::Run(run) => run.run(),
         Command::Replay(replay) => replay.run(),
         Command::Generate(generate) => generate.run(),

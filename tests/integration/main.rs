@@ -10,6 +10,7 @@ mod broker;
 mod commit_latency;
 mod conformance;
 mod data;
+mod demo;
 mod generated;
 mod process;
 mod rig;
@@ -28,6 +29,7 @@ fn main() {
         service::tests(),
         truth::tests(),
         generated::tests(),
+        demo::tests(),
         rules::tests(),
     ]
     .into_iter()
