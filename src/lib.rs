@@ -16,3 +16,4 @@ pub mod statistics;
 pub mod telemetry;
 pub mod topics;
 pub mod touchpoint;
+pub mod workload;

@@ -11,6 +11,7 @@ mod checking;
 mod commit_latency;
 mod conformance;
 mod data;
+mod demo;
 mod events;
 mod generated;
 mod golden;
@@ -43,6 +44,7 @@ fn main() {
         service::tests(),
         truth::tests(),
         generated::tests(),
+        demo::tests(),
         rules::tests(),
     ];
     let trials = trials.into_iter().flatten().collect();
