@@ -24,6 +24,7 @@ mod process;
 mod restart;
 mod rig;
 mod rules;
+mod schema;
 mod service;
 mod stream;
 mod truth;
@@ -38,6 +39,7 @@ fn main() {
         order::tests(),
         late_and_idle::tests(),
         restart::tests(),
+        schema::tests(),
         conformance::tests(),
         administration::tests(),
         commit_latency::tests(),
