@@ -65,6 +65,8 @@ fn evidence() -> Result<(), Failed> {
     }
     check(&page)?;
     assert!(demo.stop(), "it ends well at SIGTERM");
+    let log = std::fs::read_to_string(directory.path().join("demo.log"))?;
+    assert_eq!(log, "", "nothing went wrong, also at the end");
     Ok(())
 }
 
