@@ -1,5 +1,6 @@
 //! `touchstone demo` as a user meets it: numbers with their evidence within seconds, on a page that promtool accepts.
 
+use crate::data;
 use crate::process::{self, PROGRAM, Service, wait_for};
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
@@ -115,7 +116,15 @@ fn check(page: &str) -> Result<(), Failed> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
-    let mut child = child.map_err(|error| format!("promtool: {error}; apt-get install prometheus brings it"))?;
+    let mut child = match child {
+        Ok(child) => child,
+        // The README asks for no Prometheus: elsewhere than in CI this is said at the end, not a failure.
+        Err(_) if std::env::var_os("CI").is_none() => {
+            data::promtool_is_missing();
+            return Ok(());
+        }
+        Err(error) => return Err(format!("promtool: {error}; apt-get install prometheus brings it").into()),
+    };
     let mut input = child.stdin.take().unwrap();
     let page = page.to_string();
     let writer = std::thread::spawn(move || input.write_all(page.as_bytes()));
