@@ -11,7 +11,7 @@ pub fn holds<S: Strategy>(cases: u32, values: S, law: impl Fn(S::Value)) -> Resu
 where
     S::Value: Debug,
 {
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 400, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let checked = runner.run(&values, |value| {
         law(value);

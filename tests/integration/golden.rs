@@ -171,6 +171,13 @@ fn hold_and_wait() {
     near(counted.value("queue_wait_quantile_seconds 0.99"), 90.0, 0.54);
     assert_eq!(counted.figure("queue_wait_quantile_seconds 0.5").samples, 2, "answered and abandoned together");
     assert_eq!(counted.figure("hold_quantile_seconds 0.5").samples, 1);
+    let waited_only = count(&set, &[waited(Outcome::Answered, 7_000)]);
+    assert_eq!(["hold_ms", "hold_known", "hold_positive", "held"].map(|name| waited_only.count(name)), [0; 4]);
+    assert!(!waited_only.figures().keys().any(|name| name.contains("hold") || name.contains("held")));
+    let held_only = count(&set, &[Touchpoint { hold_ms: Some(40_000), ..contact(Outcome::Answered) }]);
+    let waits = ["answered_wait_ms", "answered_wait_known", "answered_within"];
+    assert_eq!(waits.map(|name| held_only.count(name)), [0; 3]);
+    assert!(!held_only.figures().keys().any(|name| name.contains("wait") || name.contains("answer_seconds")));
     let never_held = Touchpoint { hold_ms: Some(0), ..contact(Outcome::Answered) };
     let counted = count(&set, &[never_held, Touchpoint { hold_ms: Some(30_000), ..contact(Outcome::Answered) }]);
     assert_eq!(counted.value("hold_mean_seconds"), 30.0, "over those that were on hold");

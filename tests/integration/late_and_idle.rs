@@ -14,6 +14,7 @@ use touchstone::touchpoint::Touchpoint;
 
 use crate::checking::holds;
 use crate::events::{self, interaction};
+use crate::pipeline::{Pipeline, Unproved};
 use crate::stream::{POLICY, Stream, input, plan};
 
 pub fn tests() -> Vec<Trial> {
@@ -23,7 +24,9 @@ pub fn tests() -> Vec<Trial> {
         trial("late_comes_before_duplicate", late_before_duplicate),
         trial("an_id_is_known_as_long_as_its_event_would_not_be_late", duplicates),
         trial("the_watermark_never_goes_back", never_back),
+        trial("silence_moves_time_only_on_proof", only_on_proof),
         trial("a_retry_judges_as_the_first_try", retry),
+        trial("a_merge_that_is_retried_commits_the_same", retried_merge),
         trial("an_abort_puts_an_id_back_with_its_offset", abort_of_an_id),
         trial("time_stands_until_every_partition_has_reported", every_partition),
         trial("time_is_that_of_the_slowest_input", slowest_input),
@@ -103,6 +106,36 @@ fn never_back() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Through the worker: an hour without a record closes windows only when the log says that it has ended.
+fn only_on_proof() -> Result<(), Failed> {
+    let config = "
+        [service]
+        instance = 'test'
+        [topics]
+        replication_factor = 1
+        [[input]]
+        name = 'calls'
+        topic = 'calls'
+    ";
+    for unproved in [Unproved::NoAnswer, Unproved::MoreToCome] {
+        let mut pipeline = Pipeline::new(config, 1, START);
+        pipeline.fold_orders.borrow_mut().unproved = Some(unproved);
+        pipeline.produce(0, &events::json(&at("a", START)));
+        let watermark = |pipeline: &Pipeline| pipeline.board.look().sources.get(&(0, 0)).and_then(|of| of.watermark);
+        pipeline.step_until("the event is taken in", |pipeline| watermark(pipeline).is_some());
+        for _ in 0..20 {
+            pipeline.clock.advance(5 * MINUTE);
+            pipeline.step();
+        }
+        assert_eq!(watermark(&pipeline), Some(START - POLICY.out_of_orderness_ms), "{unproved:?}");
+        assert_eq!(pipeline.finals(), BTreeMap::new(), "{unproved:?}");
+        pipeline.fold_orders.borrow_mut().unproved = None;
+        pipeline.clock.advance(MINUTE);
+        pipeline.step_until("the minute is final", |pipeline| !pipeline.finals().is_empty());
+    }
+    Ok(())
+}
+
 /// What was judged since the last commit is judged again after an abort, with the same result.
 fn retry() -> Result<(), Failed> {
     let event = (events::bytes(), 0..30 * MINUTE, 0..20u8);
@@ -122,6 +155,43 @@ fn retry() -> Result<(), Failed> {
         assert_eq!(judge(&mut stream), first);
         assert_eq!(stream.folds[0].section(), section);
         assert_eq!(stream.folds[0].metadata(), metadata);
+    })
+}
+
+/// The same for merge: whatever was aborted between, its next commit is that of a task that was never disturbed, down
+/// to the checkpoint and the sizes that are exported.
+fn retried_merge() -> Result<(), Failed> {
+    let event = (events::bytes(), 0..40 * MINUTE);
+    let commit = (vec(event, 0..12), any::<bool>(), any::<bool>(), any::<bool>());
+    holds(150, vec(commit, 1..8), |commits| {
+        let windows = vec![WindowSpec::span("1m", MINUTE, MINUTE), WindowSpec::span("15m", 15 * MINUTE, 5 * MINUTE)];
+        let mut plan = plan(windows, &["all", "queue"]);
+        (plan.values_max, plan.deltas_partitions) = (3, 1);
+        let mut stream = Stream::new(plan, &[1]);
+        let mut disturbed = Merge::new(std::sync::Arc::clone(&stream.plan), 0, 0);
+        let mut id = 0;
+        for (made, publish, checkpoint, abort) in commits {
+            for (bytes, time) in made {
+                stream.item(0, &events::touchpoint(&id.to_string(), START + time, &bytes));
+                id += 1;
+            }
+            let sections = vec![stream.folds[0].section()];
+            stream.folds[0].committed();
+            if abort {
+                disturbed.take(stream.next, Ok(sections.clone()));
+                disturbed.prepare(publish, checkpoint);
+                disturbed.aborted();
+            }
+            disturbed.take(stream.next, Ok(sections.clone()));
+            stream.deliver(&sections);
+            let (found, expected) =
+                (disturbed.prepare(publish, checkpoint), stream.merges[0].prepare(publish, checkpoint));
+            assert_eq!((found.finals, found.currents), (expected.finals, expected.currents));
+            assert_eq!((found.checkpoint, found.metadata), (expected.checkpoint, expected.metadata));
+            disturbed.committed();
+            stream.merges[0].committed();
+            assert_eq!(disturbed.sizes(), stream.merges[0].sizes());
+        }
     })
 }
 
@@ -216,12 +286,16 @@ fn joined_later() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Events that are on time, whatever the silence between them: no window that was final changes or is shown again.
+/// Whatever comes, is silent and is published: no window that was final changes or is shown again. Without lateness
+/// the window that is shown last is final at once.
 fn nothing_after_final() -> Result<(), Failed> {
     let step = (0..4u8, 0..2u8, 0..50 * MINUTE);
-    holds(200, vec(step, 1..50), |steps| {
+    let lateness = prop::sample::select(vec![0, MINUTE, POLICY.lateness_ms]);
+    holds(300, (vec(step, 1..50), lateness), |(steps, lateness_ms)| {
         let windows = vec![WindowSpec::span("1m", MINUTE, MINUTE), WindowSpec::span("15m", 15 * MINUTE, 5 * MINUTE)];
-        let mut stream = Stream::new(plan(windows, &["all"]), &[2]);
+        let mut plan = plan(windows, &["all"]);
+        plan.inputs[0].policy.lateness_ms = lateness_ms;
+        let mut stream = Stream::new(plan, &[2]);
         let mut accepted = Vec::new();
         for (id, (what, source, time)) in steps.into_iter().enumerate() {
             let event = at(&id.to_string(), START + time);

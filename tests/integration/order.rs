@@ -8,9 +8,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 use touchstone::engine::stage::Judged;
-use touchstone::engine::time::{DAY, HOUR, MINUTE, SECOND};
+use touchstone::engine::time::{DAY, HOUR, MINUTE, SECOND, rfc3339};
 use touchstone::engine::window::{WindowSpec, Zone};
-use touchstone::touchpoint::Touchpoint;
+use touchstone::touchpoint::{Dimension, Touchpoint};
 
 use crate::checking::holds;
 use crate::events::{self, Bytes, touchpoint};
@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         trial("local_days_over_a_change_of_clocks_in_los_angeles", || days(LOS_ANGELES)),
         trial("a_minute_by_hand", by_hand),
         trial("beyond_the_bound_the_whole_stays_exact", beyond_the_bound),
+        trial("a_kept_value_stays_kept_until_its_last_pane_leaves", kept_values),
     ]
 }
 
@@ -181,5 +182,45 @@ fn by_hand() -> Result<(), Failed> {
     let finals = stream.finals();
     assert_eq!(finals.keys().collect::<Vec<_>>(), ["touchpoints|1m|1970-01-01T00:00:00Z|all"]);
     assert_eq!(samples(&finals["touchpoints|1m|1970-01-01T00:00:00Z|all"]), 2);
+    Ok(())
+}
+
+/// Two values are kept, the first that come. They keep their place while they hold data, and free it after.
+fn kept_values() -> Result<(), Failed> {
+    let mut bounded = plan(vec![WindowSpec::span("1m", MINUTE, MINUTE)], &["queue"]);
+    bounded.values_max = 2;
+    let mut stream = Stream::new(bounded, &[1]);
+    let mut visits = 0;
+    let mut visit = |stream: &mut Stream, queue: &str, minute: i64| {
+        let mut event = Touchpoint { id: format!("{visits}").into(), time: minute * MINUTE, ..events::interaction() };
+        visits += 1;
+        event.dimensions.values[Dimension::Queue as usize] = Some(queue.to_string().into());
+        assert_eq!(stream.item(0, &event), Judged::Accepted);
+        stream.commit(&[0], false);
+    };
+    for queue in ["a", "b", "c", "a", "c", "b", "a"] {
+        visit(&mut stream, queue, 0);
+    }
+    // Everything of minute 0 is final and gone.
+    stream.folds[0].silent(20 * MINUTE);
+    stream.commit(&[0], false);
+    for queue in ["c", "a", "b", "c"] {
+        visit(&mut stream, queue, 20);
+    }
+    let overflow: i64 = stream.merges.iter().flat_map(|merge| merge.sizes()).map(|(.., overflow)| overflow).sum();
+    stream.end();
+    let of = |minute: i64| -> Vec<(String, i64)> {
+        let prefix = format!("touchpoints|1m|{}|queue|_none|", rfc3339(minute * MINUTE));
+        let finals = stream.finals();
+        let other =
+            finals.get(&prefix.replace("_none|", "_other|_other")).map(|value| ("_other".into(), samples(value)));
+        let own =
+            finals.iter().filter_map(|(key, value)| Some((key.strip_prefix(&prefix)?.to_string(), samples(value))));
+        own.chain(other).collect()
+    };
+    let expected = |counts: [(&str, i64); 3]| counts.map(|(queue, count)| (queue.to_string(), count)).to_vec();
+    assert_eq!(of(0), expected([("a", 3), ("b", 2), ("_other", 2)]));
+    assert_eq!(of(20), expected([("a", 1), ("c", 2), ("_other", 1)]), "c was the first to come then");
+    assert_eq!(overflow, 3);
     Ok(())
 }

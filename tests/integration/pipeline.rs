@@ -60,7 +60,16 @@ impl Fault {
 pub struct Orders {
     pub faults: BTreeMap<usize, Fault>,
     pub commits: usize,
+    /// What the log answers when it is asked whether it has ended, instead of the truth: nothing, or that it has not.
+    pub unproved: Option<Unproved>,
     crashed: bool,
+}
+
+/// Answers that prove nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unproved {
+    NoAnswer,
+    MoreToCome,
 }
 
 /// A link whose commits fail on order.
@@ -107,7 +116,11 @@ impl Link for FaultyLink {
     }
 
     fn drained(&mut self, partition: PartitionId, position: i64) -> Result<(bool, i64), LinkError> {
-        self.link.drained(partition, position)
+        match self.orders.borrow().unproved {
+            None => self.link.drained(partition, position),
+            Some(Unproved::NoAnswer) => Err(LinkError::Unavailable("on order".into())),
+            Some(Unproved::MoreToCome) => Ok((false, 1)),
+        }
     }
 
     fn committed(&mut self, group: &str, topic: &str) -> Result<Vec<Option<(i64, String)>>, LinkError> {
