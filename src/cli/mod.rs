@@ -1,7 +1,9 @@
 //! The command line: arguments into a command, its outcome into an exit code. One file per command.
 
 mod check;
+mod demo;
 mod failure;
+mod generate;
 mod replay;
 mod run;
 pub mod service;
@@ -24,10 +26,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Everything in one process: in-memory broker, generated traffic with a day of history
+    Demo(demo::Demo),
     /// The service: touchpoints from Kafka into /metrics and aggregates
     Run(run::Run),
     /// Files in, aggregates out: the numbers the service would give, from history
     Replay(Box<replay::Replay>),
+    /// Realistic touchpoints to standard output or Kafka, from a seed
+    Generate(generate::Generate),
     /// Validate a configuration; print what is in force and its cost in series
     Check(check::Check),
     /// Create or compare the topics the service needs
@@ -45,8 +51,10 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = match arguments.command {
+        Command::Demo(demo) => demo.run(),
         Command::Run(run) => run.run(),
         Command::Replay(replay) => replay.run(),
+        Command::Generate(generate) => generate.run(),
         Command::Check(check) => check.run(),
         Command::Topics(topics) => topics.run(),
     };

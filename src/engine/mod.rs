@@ -2,7 +2,7 @@
 //!
 //! No clock, I/O, async, thread, global state, log line or random order in here: the engine is told the
 //! time, and whatever is wrong with its input is a value (`late`, `drop`, `halt`). It never names a metric;
-//! it is handed a [`Plan`] that holds the registry.
+//! it is handed a [`plan::Plan`] that holds the registry.
 //!
 //! Reading order: [`time`] and [`window`] (geometry), [`slice`](mod@slice) (group-bys), [`accumulator`] and
 //! [`cell`] (what is counted), [`plan`] (all of it together), [`dedup`] and [`ledger`] (what is taken in

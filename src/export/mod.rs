@@ -12,9 +12,6 @@ pub use families::FAMILIES;
 use crate::clock::Clock;
 use crate::engine::plan::Plan;
 use crate::pipeline::board::{Board, Condition, Posted};
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-use prometheus::{Encoder, Registry, TextEncoder};
 use std::sync::Arc;
 
 /// What export needs to know.
@@ -24,25 +21,21 @@ pub struct Exporter {
     pub(crate) board: Board,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) series_max: usize,
-    registry: Registry,
 }
 
 impl Exporter {
     /// An exporter of what is on `board`. Above `series_max` series whole group-bys are left out, finest first.
     pub fn new(plan: Arc<Plan>, board: Board, clock: Arc<dyn Clock>, series_max: usize) -> Exporter {
-        let registry = Registry::new();
-        let exporter = Exporter { plan, board, clock, series_max, registry: registry.clone() };
-        registry
-            .register(Box::new(Snapshot(exporter.clone())))
-            .expect("the registry is new and a collector without descriptions collides with none");
-        exporter
+        Exporter { plan, board, clock, series_max }
     }
 
     /// The page `/metrics`, in Prometheus' text format.
     pub fn metrics(&self) -> String {
-        let mut page = Vec::with_capacity(1 << 20);
-        TextEncoder::new().encode(&self.registry.gather(), &mut page).expect("writing into memory does not fail");
-        String::from_utf8(page).expect("the text format is UTF-8")
+        let posted = self.look();
+        let mut families = families::Families::default();
+        let left_out = windows::collect(&mut families, self, &posted);
+        health::collect(&mut families, self, &posted, left_out);
+        families.into_page()
     }
 
     /// What is on the board, without what is too old to be shown.
@@ -84,21 +77,5 @@ impl Exporter {
             Condition::Restoring(left) => Some(format!("{name}/{partition} is restoring, {left} offsets left")),
             Condition::Halted(reason) => Some(format!("{name}/{partition} is halted: {reason}")),
         })
-    }
-}
-
-/// The one custom collector: every family from the committed snapshot.
-struct Snapshot(Exporter);
-
-impl Collector for Snapshot {
-    fn desc(&self) -> Vec<&Desc> {
-        Vec::new()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let posted = self.0.look();
-        let (mut families, left_out) = windows::collect(&self.0, &posted);
-        families.extend(health::collect(&self.0, &posted, left_out));
-        families
     }
 }

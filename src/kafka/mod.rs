@@ -8,6 +8,7 @@ mod assignment;
 mod clients;
 mod context;
 mod error;
+pub mod feed;
 mod link;
 mod message;
 mod producer;

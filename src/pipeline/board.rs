@@ -1,7 +1,7 @@
 //! The board: what the workers let others see, and nothing uncommitted.
 //!
 //! Each task posts after its commit; what it posted is taken down when it loses its partition, and counts as
-//! withdrawn when it is older than [`Board::stale_after_ms`]. Export reads it; nobody else writes it.
+//! withdrawn when it is older than [`Board::STALE_AFTER_MS`]. Export reads it; nobody else writes it.
 
 use crate::engine::publish::Shown;
 use crate::engine::section::Totals;

@@ -45,7 +45,8 @@ fn compared() -> Result<(), Failed> {
     let differences = admin.compare(&table(&changed))?;
     let sizes = differences.iter().filter(|difference| difference.key == "max.message.bytes");
     assert!(sizes.clone().all(|difference| difference.remedy.contains("kafka-configs.sh")));
-    assert_eq!((sizes.count(), differences.len()), (5, 6), "{differences:?}");
+    // The deltas have room for more than any input's record, so they do not follow its size.
+    assert_eq!((sizes.count(), differences.len()), (4, 5), "{differences:?}");
     let unfit = admin.require(&table(&Layout { state_partitions: 3, ..changed }));
     let Err(AdminError::Unfit(unfit)) = unfit else { return Err(format!("{unfit:?}").into()) };
     assert_eq!(unfit.len(), 4, "{unfit:?}");

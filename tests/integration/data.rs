@@ -1,9 +1,10 @@
 //! The real data sets, where they are: beside the checkout, never in it.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 static MISSING: AtomicU32 = AtomicU32::new(0);
+static PROMTOOL_MISSING: AtomicBool = AtomicBool::new(false);
 
 /// The directory of a data set, if it is there. Where it is not, the end of the run says so.
 pub fn directory(name: &str) -> Option<PathBuf> {
@@ -17,8 +18,16 @@ pub fn directory(name: &str) -> Option<PathBuf> {
     None
 }
 
-/// Says what could not be compared, loudly.
+/// Notes that the page of `/metrics` was not checked, for the end of the run.
+pub fn promtool_is_missing() {
+    PROMTOOL_MISSING.store(true, Ordering::SeqCst);
+}
+
+/// Says what could not be checked, loudly.
 pub fn report() {
+    if PROMTOOL_MISSING.load(Ordering::SeqCst) {
+        println!("NOT CHECKED: /metrics by promtool, which is not installed (Debian: prometheus)\n");
+    }
     let missing = MISSING.load(Ordering::SeqCst);
     if missing > 0 {
         println!(

@@ -11,6 +11,7 @@ mod checking;
 mod commit_latency;
 mod conformance;
 mod data;
+mod demo;
 mod events;
 mod generated;
 mod golden;
@@ -47,11 +48,10 @@ fn main() {
         service::tests(),
         truth::tests(),
         generated::tests(),
+        demo::tests(),
         rules::tests(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    ];
+    let trials = trials.into_iter().flatten().collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     broker::stop();
     data::report();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_touchstone");
 
-/// A running `touchstone run`.
+/// A running service: `touchstone run` or `touchstone demo`.
 pub struct Service {
     child: Child,
     address: String,
@@ -19,20 +19,24 @@ pub struct Service {
 impl Service {
     /// Starts the service; its log goes to a file in `directory`.
     pub fn start(config: &Path, instance: &str, directory: &Path) -> Service {
-        // The kernel hands out a port that is free now; it is ours a moment later.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("127.0.0.1:{port}");
-        let log = directory.join(format!("{instance}.log"));
+        let address = free_address();
+        let mut command = Command::new(PROGRAM);
+        command.args(["run", "--config"]).arg(config);
+        command.env("TOUCHSTONE__SERVICE__INSTANCE", instance).env("TOUCHSTONE__EXPORT__LISTEN", &address);
+        Service::spawn(command, address, directory.join(format!("{instance}.log")))
+    }
+
+    /// Starts the demo; its log goes to a file in `directory`.
+    pub fn demo(directory: &Path) -> Service {
+        let address = free_address();
+        let mut command = Command::new(PROGRAM);
+        command.args(["demo", "--listen", &address]);
+        Service::spawn(command, address, directory.join("demo.log"))
+    }
+
+    fn spawn(mut command: Command, address: String, log: PathBuf) -> Service {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let child = Command::new(PROGRAM)
-            .args(["run", "--config"])
-            .arg(config)
-            .env("TOUCHSTONE__SERVICE__INSTANCE", instance)
-            .env("TOUCHSTONE__EXPORT__LISTEN", &address)
-            .stdout(Stdio::null())
-            .stderr(file)
-            .spawn()
-            .unwrap();
+        let child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
         Service { child, address, log }
     }
 
@@ -86,6 +90,11 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The kernel hands out a port that is free now; it is ours a moment later.
+fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// Runs the program to its end.

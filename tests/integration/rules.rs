@@ -9,6 +9,7 @@ pub fn tests() -> Vec<Trial> {
         Trial::test("rules::imports_go_one_way", imports),
         Trial::test("rules::files_stay_short", lengths),
         Trial::test("rules::names_stay_home", homes),
+        Trial::test("rules::every_promise_names_tests_that_exist", promises),
     ]
 }
 
@@ -142,4 +143,39 @@ fn homes() -> Result<(), Failed> {
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
+
+/// docs/SEMANTICS.md: every numbered promise names at least one test, and every test it names is there.
+fn promises() -> Result<(), Failed> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/SEMANTICS.md"))?;
+    let numbered = |line: &str| line.split_once(". **").is_some_and(|(number, _)| number.parse::<u32>().is_ok());
+    let starts: Vec<usize> =
+        text.match_indices('\n').map(|(at, _)| at + 1).filter(|at| numbered(&text[*at..])).collect();
+    assert!(starts.len() >= 15, "the promises were found");
+    let mut wrong = Vec::new();
+    for (index, start) in starts.iter().enumerate() {
+        let end = starts.get(index + 1).copied().unwrap_or(text.len());
+        let promise = text[*start..end].split("\n#").next().unwrap_or_default();
+        let named: Vec<&str> = promise.split('`').skip(1).step_by(2).filter(|name| is_named_test(root, name)).collect();
+        if named.is_empty() {
+            wrong.push(promise.lines().next().unwrap_or_default().to_string());
+        }
+        for name in promise.split('`').skip(1).step_by(2).filter(|name| name.contains("::")) {
+            if !is_named_test(root, name) {
+                wrong.push(format!("there is no test {name}"));
+            }
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
+
+/// `module::name`, `module::*` of this binary, or a module of the crate with tests inside.
+fn is_named_test(root: &Path, name: &str) -> bool {
+    let (module, test) = name.split_once("::").unwrap_or((name, "*"));
+    if let Ok(text) = std::fs::read_to_string(root.join(format!("tests/integration/{module}.rs"))) {
+        return test == "*" || text.contains(&format!("{module}::{test}"));
+    }
+    let path = root.join("src").join(name.replace("::", "/"));
+    path.with_extension("rs").exists() || path.is_dir()
 }

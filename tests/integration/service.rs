@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
     [
         Trial::test("service::a_month_through_kafka_is_what_replay_gives", a_month),
         Trial::test("service::a_quiet_stream_closes", a_quiet_stream),
+        Trial::test("service::generate_writes_to_kafka_what_it_writes_to_a_file", generated),
     ]
     .into_iter()
     .map(|trial| trial.with_ignored_flag(broker::is_left_out()))
@@ -273,6 +274,30 @@ fn compare_with_replay(setup: &Setup, events: &[Event]) -> Result<(), Failed> {
         live.len(),
         replayed.len()
     );
+    Ok(())
+}
+
+/// The same seed gives a topic and a file the same events; those of one customer lie in one partition, in order.
+fn generated() -> Result<(), Failed> {
+    let setup = Setup::new(3, "", "")?;
+    let config = setup.config.to_string_lossy();
+    let arguments = ["generate", "--count", "3000", "--seed", "5", "--duration", "10m", "--clean"];
+    let file = process::run(&arguments);
+    let made = process::run(&[&arguments[..], &["--config", &config, "--input", "calls", "--rate", "10000"]].concat());
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let by_key = |records: &mut dyn Iterator<Item = (String, String)>| {
+        let mut events: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        records.for_each(|(key, event)| events.entry(key).or_default().push(event));
+        events
+    };
+    let file = String::from_utf8_lossy(&file.stdout).into_owned();
+    let customer = |event: &str| event.split("\"customer_id\":\"").nth(1).unwrap()[..7].to_string();
+    let mut lines = file.lines().map(|line| (customer(line), line.to_string()));
+    let mut records = setup.read("input").into_iter();
+    let (file, topic) = (by_key(&mut lines), by_key(&mut records));
+    assert!(file == topic && file.len() > 1_000, "{} customers in the file, {} in the topic", file.len(), topic.len());
+    let wrong = process::run(&["generate", "--config", &config, "--input", "nothing"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", String::from_utf8_lossy(&wrong.stderr));
     Ok(())
 }
 
