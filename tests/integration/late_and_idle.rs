@@ -18,7 +18,7 @@ use crate::pipeline::{Pipeline, Unproved};
 use crate::stream::{POLICY, Stream, input, plan};
 
 pub fn tests() -> Vec<Trial> {
-    let trial = |name: &str, test: fn() -> Result<(), Failed>| Trial::test(format!("time::{name}"), test);
+    let trial = |name: &str, test: fn() -> Result<(), Failed>| Trial::test(format!("late_and_idle::{name}"), test);
     vec![
         trial("late_is_judged_before_the_watermark_moves", late_before_it_moves),
         trial("late_comes_before_duplicate", late_before_duplicate),

@@ -17,8 +17,8 @@ use crate::stream::{Stream, plan};
 
 pub fn tests() -> Vec<Trial> {
     vec![
-        Trial::test("merge::a_commit_that_is_retried_is_the_same", retried),
-        Trial::test("merge::a_checkpoint_is_everything", restored),
+        Trial::test("merge_state::a_commit_that_is_retried_is_the_same", retried),
+        Trial::test("merge_state::a_checkpoint_is_everything", restored),
     ]
 }
 
