@@ -10,7 +10,7 @@ mod settings;
 
 pub use duration::Span;
 pub use raw::Raw;
-pub use settings::{HttpSettings, LogFormat, Settings, StartSetting, Workers};
+pub use settings::{HttpSettings, LogFormat, Settings, Workers};
 
 use config::{Environment, File, FileFormat};
 

@@ -36,9 +36,6 @@ pub struct Workers {
     pub merge: usize,
 }
 
-/// Where an input begins that nothing was ever committed of.
-pub type StartSetting = Start;
-
 /// What is served over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpSettings {

@@ -11,7 +11,7 @@
 //! An event's cost depends on the number of levels, never on the number of windows. All spans are
 //! `[start, end)` in milliseconds since the epoch.
 
-use super::time::{DAY, HOUR, MINUTE, rfc3339};
+use super::time::{DAY, HOUR, MINUTE};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, ToSpan, civil::Date};
 
@@ -351,11 +351,6 @@ impl Geometry {
         self.anchor = self.anchor.iter().map(moved).collect();
         self.levels = used.iter().map(|level| self.levels[*level].clone()).collect();
         self.needed_for = used.iter().map(|level| self.needed_for[*level]).collect();
-    }
-
-    /// The name of a window's instance in a key: when it starts.
-    pub fn start_name(&self, start: i64) -> String {
-        rfc3339(start)
     }
 }
 
