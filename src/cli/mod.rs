@@ -11,6 +11,7 @@ mod topics;
 
 pub use failure::{Exit, Failure};
 
+use crate::mapping;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -38,6 +39,9 @@ enum Command {
     Check(check::Check),
     /// Create or compare the topics the service needs
     Topics(topics::Topics),
+    /// Runs a mapping for its parent process; never started by hand
+    #[command(name = mapping::COMMAND, hide = true)]
+    Mapper,
 }
 
 /// Runs the program.
@@ -57,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Generate(generate) => generate.run(),
         Command::Check(check) => check.run(),
         Command::Topics(topics) => topics.run(),
+        Command::Mapper => mapping::serve().map_err(Failure::from),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -147,7 +147,7 @@ impl Settings {
         })
     }
 
-    /// What the first stage needs.
+    /// What the first stage needs, with mappings in this process.
     pub fn folding(&self) -> FoldSettings {
         FoldSettings {
             inputs: self.inputs.clone(),
@@ -157,6 +157,7 @@ impl Settings {
             output_bytes_max: self.layout.record_bytes_max(),
             delta_bytes_max: DELTAS_BYTES_MAX,
             batch_items_max: self.raw.timing.batch_items_max,
+            mapper: None,
         }
     }
 

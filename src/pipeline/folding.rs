@@ -6,18 +6,18 @@
 use super::board::{Board, Condition, SourceStatus};
 use super::link::{Assigned, Commit, Link, Output, PartitionId, Reader};
 use super::stage::{Begun, Stage};
+use super::waiting::{Mappers, Waiting, refused};
 use crate::engine::accumulator::OTHER;
 use crate::engine::codec::encode_delta;
 use crate::engine::plan::Plan;
 use crate::engine::section::{Group, Section};
 use crate::engine::slice::NONE;
 use crate::engine::stage::{Fold, Judged};
-use crate::mapping::{Mapping, MappingLimits, Provenance};
-use crate::record::Record;
-use crate::touchpoint::{
-    DecodeContext, Dimension, Item, Limits, RejectReason, Rejection, Touchpoint, decode, decode_event,
-};
-use std::collections::BTreeMap;
+use crate::mapping::{Mapped, Mapping};
+use crate::record::{KeptRecord, Record};
+use crate::touchpoint::{DecodeContext, Dimension, Item, Limits, Touchpoint, decode, decode_event};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// One input as its records are read.
@@ -54,6 +54,9 @@ pub struct FoldSettings {
     pub delta_bytes_max: usize,
     /// After how many items a commit is made before its time.
     pub batch_items_max: usize,
+    /// The program whose mapper process runs the mappings. `None`: they run in this process, and nothing stops one that
+    /// does not end.
+    pub mapper: Option<PathBuf>,
 }
 
 /// The header that names the file a row came from.
@@ -64,9 +67,6 @@ pub const ROW_HEADER: &str = "row";
 
 /// The header of a row that could not be read: the reason, `|`, the detail.
 pub const REJECTION_HEADER: &str = "rejected";
-
-/// The most events that one record may become.
-const OUTPUTS_MAX: usize = 1_000;
 
 /// The most channels that the newest event time is told apart by.
 const CHANNELS_MAX: usize = 100;
@@ -80,6 +80,7 @@ pub struct Folding {
     settings: FoldSettings,
     inputs: Arc<[InputSettings]>,
     board: Board,
+    mappers: Mappers,
     open_items: usize,
     open_letter_bytes: usize,
     open_delta_bytes: usize,
@@ -92,6 +93,10 @@ pub struct FoldTask {
     partition: i32,
     letters: Vec<Output>,
     newest_by_channel: BTreeMap<String, i64>,
+    /// Records whose mapping is still to come.
+    waiting: VecDeque<Waiting>,
+    /// Whether it takes records, or still learns its ids again.
+    live: bool,
 }
 
 impl FoldTask {
@@ -105,7 +110,33 @@ impl Folding {
     /// The stage.
     pub fn new(plan: Arc<Plan>, settings: FoldSettings, board: Board) -> Folding {
         let inputs = settings.inputs.clone().into();
-        Folding { plan, settings, inputs, board, open_items: 0, open_letter_bytes: 0, open_delta_bytes: 0 }
+        let mappers = Mappers::new(&settings.inputs, settings.mapper.as_deref());
+        Folding { plan, settings, inputs, board, mappers, open_items: 0, open_letter_bytes: 0, open_delta_bytes: 0 }
+    }
+
+    /// A record: its items are judged, or their ids learned again. It waits first where it is to be mapped.
+    fn record(&mut self, task: &mut FoldTask, record: &Record<'_>, now: i64) {
+        if self.mappers.has(task.input) {
+            task.waiting.push_back(Waiting { record: KeptRecord::new(record), now });
+        } else {
+            self.ready(task, record, now, None);
+        }
+    }
+
+    fn ready(&mut self, task: &mut FoldTask, record: &Record<'_>, now: i64, mapped: Option<&Mapped>) {
+        let inputs = Arc::clone(&self.inputs);
+        let input = &inputs[task.input];
+        if !task.live {
+            return items(input, record, now, mapped, &mut |item, _| {
+                if let Item::Touchpoint(touchpoint) = item {
+                    task.fold.relearn(touchpoint, record.offset);
+                }
+            });
+        }
+        let open = task.fold.open_bytes();
+        items(input, record, now, mapped, &mut |item, index| self.item(task, item, record, index));
+        self.open_delta_bytes += task.fold.open_bytes() - open;
+        task.fold.record_done(record.offset);
     }
 
     fn item(&mut self, task: &mut FoldTask, item: &Item<'_>, record: &Record<'_>, index: usize) {
@@ -179,50 +210,29 @@ impl Folding {
     }
 }
 
-/// Hands over every item of a record, with its index.
+/// Hands over every item of a record, with its index. `mapped` is what the input's mapping made of it, where it has one.
 pub fn items(
     input: &InputSettings,
-    partition: i32,
     record: &Record<'_>,
     now: i64,
+    mapped: Option<&Mapped>,
     each: &mut dyn FnMut(&Item<'_>, usize),
 ) {
-    if let Some(rejection) = record.header(REJECTION_HEADER).filter(|_| input.from_files) {
-        return each(&Item::Rejected(refused(rejection)), 0);
-    }
     let limits = Limits { record_bytes_max: input.record_bytes_max };
     let context = DecodeContext { now, max_future_ms: input.max_future_ms, limits };
-    let Some(mapping) = &input.mapping else {
-        return each(&decode(record, &context), 0);
-    };
-    let provenance = match input.from_files {
-        true => Provenance::File {
-            file: text(record.header(FILE_HEADER)),
-            row: text(record.header(ROW_HEADER)).parse().unwrap_or(0),
+    match mapped {
+        None => match refused(input, record) {
+            Some(rejection) => each(&Item::Rejected(rejection), 0),
+            None => each(&decode(record, &context), 0),
         },
-        false => Provenance::Log { topic: &input.topic, partition, record },
-    };
-    let bounds = MappingLimits { input: limits, outputs_max: OUTPUTS_MAX, output_bytes_max: input.record_bytes_max };
-    let mut events: Vec<String> = Vec::new();
-    match mapping.map(record.value.unwrap_or_default(), &provenance, &bounds, &mut |event| events.push(event.into())) {
-        Ok(0) => each(&Item::Skipped, 0),
-        Ok(_) => {
+        Some(Err(rejection)) => each(&Item::Rejected(rejection.clone()), 0),
+        Some(Ok(events)) if events.is_empty() => each(&Item::Skipped, 0),
+        Some(Ok(events)) => {
             for (index, event) in events.iter().enumerate() {
                 each(&decode_event(event, record.timestamp, &context), index);
             }
         }
-        Err(rejection) => each(&Item::Rejected(rejection), 0),
     }
-}
-
-/// What the reader of files has found wrong with a row.
-fn refused(header: &[u8]) -> Rejection {
-    let (reason, detail) = text(Some(header)).split_once('|').unwrap_or_default();
-    Rejection::new(RejectReason::parse(reason).unwrap_or(RejectReason::NotJson), detail)
-}
-
-fn text(value: Option<&[u8]>) -> &str {
-    value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
 }
 
 fn newest(newest: &mut BTreeMap<String, i64>, touchpoint: &Touchpoint<'_>) {
@@ -299,32 +309,67 @@ impl Stage for Folding {
         } else {
             None
         };
-        let task = FoldTask { fold, input, partition, letters: Vec::new(), newest_by_channel: BTreeMap::new() };
+        let task = FoldTask {
+            fold,
+            input,
+            partition,
+            letters: Vec::new(),
+            newest_by_channel: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            live: reader.is_none(),
+        };
         Ok(Begun { task, reader })
     }
 
     fn restore(&mut self, task: &mut FoldTask, record: Record<'_>, now: i64) -> Result<(), String> {
-        let FoldTask { fold, input, partition, .. } = task;
-        items(&self.inputs[*input], *partition, &record, now, &mut |item, _| {
-            if let Item::Touchpoint(touchpoint) = item {
-                fold.relearn(touchpoint, record.offset);
-            }
-        });
+        self.record(task, &record, now);
         Ok(())
     }
 
     fn restored(&mut self, _link: &mut dyn Link, task: &mut FoldTask) -> Result<Option<Box<dyn Reader>>, String> {
         task.fold.relearned();
+        task.live = true;
         Ok(None)
     }
 
     fn take(&mut self, task: &mut FoldTask, record: Record<'_>, now: i64) {
+        self.record(task, &record, now);
+    }
+
+    fn portion(&self) -> usize {
+        self.mappers.portion()
+    }
+
+    fn settle(&mut self, tasks: &mut [(PartitionId, &mut FoldTask)]) -> Result<bool, String> {
+        if tasks.iter().all(|(_, task)| task.waiting.is_empty()) {
+            return Ok(false);
+        }
         let inputs = Arc::clone(&self.inputs);
-        let (input, partition) = (&inputs[task.input], task.partition);
-        let open = task.fold.open_bytes();
-        items(input, partition, &record, now, &mut |item, index| self.item(task, item, &record, index));
-        self.open_delta_bytes += task.fold.open_bytes() - open;
-        task.fold.record_done(record.offset);
+        let turn = self.mappers.next_turn();
+        for (index, input) in
+            inputs.iter().enumerate().filter(|(index, _)| self.mappers.has(*index)).collect::<Vec<_>>()
+        {
+            let theirs = |task: &&mut FoldTask| task.input == index && !task.waiting.is_empty();
+            let mut waiting: Vec<&mut FoldTask> =
+                tasks.iter_mut().map(|(_, task)| &mut **task).filter(theirs).collect();
+            if waiting.is_empty() {
+                continue;
+            }
+            let first = turn % waiting.len();
+            waiting.rotate_left(first);
+            let queues = waiting.iter().map(|task| (task.partition, &task.waiting));
+            let mut mapped = self.mappers.map(index, input, queues).map_err(|error| error.to_string())?.into_iter();
+            for task in waiting {
+                while let Some(Waiting { record, now }) = task.waiting.pop_front() {
+                    let Some(mapped) = mapped.next() else {
+                        task.waiting.push_front(Waiting { record, now });
+                        break;
+                    };
+                    self.ready(task, &record.record(&record.headers()), now, Some(&mapped));
+                }
+            }
+        }
+        Ok(tasks.iter().any(|(_, task)| !task.waiting.is_empty()))
     }
 
     fn heeds_silence(&self) -> bool {
@@ -381,6 +426,7 @@ impl Stage for Folding {
     fn aborted(&mut self, task: &mut FoldTask) {
         task.fold.aborted();
         task.letters.clear();
+        task.waiting.clear();
         (self.open_items, self.open_letter_bytes, self.open_delta_bytes) = (0, 0, 0);
     }
 

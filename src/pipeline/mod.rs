@@ -7,4 +7,5 @@ pub mod folding;
 pub mod link;
 pub mod merging;
 pub mod stage;
+pub mod waiting;
 pub mod worker;

@@ -27,8 +27,22 @@ pub trait Stage {
     /// Why the task cannot be restored.
     fn restored(&mut self, link: &mut dyn Link, task: &mut Self::Task) -> Result<Option<Box<dyn Reader>>, String>;
 
-    /// One record of a live task.
+    /// One record of a live task. What it says may wait until [`Stage::settle`].
     fn take(&mut self, task: &mut Self::Task, record: Record<'_>, now: i64);
+
+    /// How many records may be taken, or read back, before they are settled.
+    fn portion(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Settles what was taken or read back: after each portion, before anything else happens to these tasks. Says
+    /// whether something still waits; a commit then speaks of what lies before it.
+    ///
+    /// # Errors
+    /// Why nothing can be settled: the process must end.
+    fn settle(&mut self, _tasks: &mut [(PartitionId, &mut Self::Task)]) -> Result<bool, String> {
+        Ok(false)
+    }
 
     /// Whether silence moves the time of this stage's tasks.
     fn heeds_silence(&self) -> bool;

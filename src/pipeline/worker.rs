@@ -33,6 +33,9 @@ impl Default for Pace {
 /// How many records are taken before it is asked again whether enough is open.
 const POLL_PORTION: usize = 256;
 
+/// How many records a restoring task reads back before the others have their turn.
+const RESTORE_PORTION: usize = 16_384;
+
 enum Slot<T> {
     /// Reads back what it knew.
     Restoring { task: T, reader: Box<dyn Reader> },
@@ -40,6 +43,26 @@ enum Slot<T> {
     Live { task: T, asked_at: i64, took: bool },
     /// Takes nothing any more.
     Halted,
+}
+
+fn live_tasks<T>(slots: &mut BTreeMap<PartitionId, Slot<T>>) -> Vec<(PartitionId, &mut T)> {
+    let live = |(id, slot): (&PartitionId, _)| match slot {
+        &mut Slot::Live { ref mut task, .. } => Some((*id, task)),
+        _ => None,
+    };
+    slots.iter_mut().filter_map(live).collect()
+}
+
+/// What a fault while restoring stops.
+enum Stop {
+    Task(String),
+    Worker(WorkerError),
+}
+
+impl From<String> for Stop {
+    fn from(reason: String) -> Stop {
+        Stop::Task(reason)
+    }
 }
 
 /// Why a worker cannot go on at all.
@@ -67,6 +90,8 @@ pub struct Worker<S: Stage> {
     fenced_at: Vec<i64>,
     waits_until: i64,
     turned_at: i64,
+    /// Whether records that were taken still wait to be settled.
+    behind: bool,
 }
 
 /// What a step did.
@@ -104,6 +129,7 @@ impl<S: Stage> Worker<S> {
             fenced_at: Vec::new(),
             waits_until: i64::MIN,
             turned_at: now,
+            behind: false,
         }
     }
 
@@ -129,7 +155,7 @@ impl<S: Stage> Worker<S> {
         for rebalance in rebalances {
             self.rebalance(rebalance);
         }
-        step.restoring = self.restore();
+        step.restoring = self.restore()?;
         self.ask_silent_logs();
         self.halt_tasks();
         if self.commit_is_due() {
@@ -145,19 +171,28 @@ impl<S: Stage> Worker<S> {
         let mut wait = if restoring { Duration::ZERO } else { wait };
         loop {
             let before = step.records;
-            let rebalances = self.poll_portion(wait, step)?;
+            // Where some still wait, one more keeps the membership alive; what waits stays bounded by its own time.
+            let max = if self.behind { 1 } else { POLL_PORTION.min(self.stage.portion()) };
+            let rebalances = self.poll_portion(max, wait, step)?;
+            self.behind = self.settle()?;
             wait = Duration::ZERO;
-            let enough = step.records >= self.pace.poll_records_max || self.stage.is_full();
-            if enough || !rebalances.is_empty() || step.records - before < POLL_PORTION {
+            let enough = self.behind || step.records >= self.pace.poll_records_max || self.stage.is_full();
+            if enough || !rebalances.is_empty() || step.records - before < max {
                 return Ok(rebalances);
             }
         }
     }
 
-    fn poll_portion(&mut self, wait: Duration, step: &mut Step) -> Result<Vec<Rebalance>, WorkerError> {
+    /// Settles what the live tasks have taken; says whether something still waits.
+    fn settle(&mut self) -> Result<bool, WorkerError> {
+        let Worker { stage, slots, .. } = self;
+        stage.settle(&mut live_tasks(slots)).map_err(WorkerError::Fatal)
+    }
+
+    fn poll_portion(&mut self, max: usize, wait: Duration, step: &mut Step) -> Result<Vec<Rebalance>, WorkerError> {
         let Worker { link, stage, slots, clock, .. } = self;
         let now = clock.now();
-        let polled = link.poll(POLL_PORTION, wait, &mut |id, record| {
+        let polled = link.poll(max, wait, &mut |id, record| {
             if let Some(Slot::Live { task, took, .. }) = slots.get_mut(&id) {
                 stage.take(task, record, now);
                 *took = true;
@@ -246,7 +281,7 @@ impl<S: Stage> Worker<S> {
     }
 
     /// Reads a slice for every restoring task; says whether one is left.
-    fn restore(&mut self) -> bool {
+    fn restore(&mut self) -> Result<bool, WorkerError> {
         let restoring =
             |(id, slot): (&PartitionId, &Slot<S::Task>)| matches!(slot, Slot::Restoring { .. }).then_some(*id);
         let ids: Vec<PartitionId> = self.slots.iter().filter_map(restoring).collect();
@@ -255,10 +290,11 @@ impl<S: Stage> Worker<S> {
             match self.restore_slice(*id, task, reader) {
                 Ok(None) => {}
                 Ok(Some(task)) => self.go_live(*id, task),
-                Err(reason) => self.halt(*id, reason),
+                Err(Stop::Task(reason)) => self.halt(*id, reason),
+                Err(Stop::Worker(error)) => return Err(error),
             }
         }
-        !ids.is_empty()
+        Ok(!ids.is_empty())
     }
 
     fn restore_slice(
@@ -266,26 +302,28 @@ impl<S: Stage> Worker<S> {
         id: PartitionId,
         mut task: S::Task,
         mut reader: Box<dyn Reader>,
-    ) -> Result<Option<S::Task>, String> {
+    ) -> Result<Option<S::Task>, Stop> {
         let now = self.clock.now();
         let mut fault = None;
         let stage = &mut self.stage;
-        let read = reader.read(16_384, Duration::from_millis(20), &mut |record| {
+        let portion = RESTORE_PORTION.min(stage.portion());
+        let read = reader.read(portion, Duration::from_millis(20), &mut |record| {
             if fault.is_none() {
                 fault = stage.restore(&mut task, record, now).err();
             }
         });
         if let Some(fault) = fault {
-            return Err(fault);
+            return Err(fault.into());
         }
+        let behind = stage.settle(&mut [(id, &mut task)]).map_err(|reason| Stop::Worker(WorkerError::Fatal(reason)))?;
         match read {
-            Ok(true) => match self.stage.restored(&mut *self.link, &mut task)? {
+            Ok(true) if !behind => match self.stage.restored(&mut *self.link, &mut task)? {
                 Some(next) => {
                     self.slots.insert(id, Slot::Restoring { task, reader: next });
                 }
                 None => return Ok(Some(task)),
             },
-            Ok(false) => {
+            Ok(_) => {
                 self.stage.post(id, Condition::Restoring(reader.remaining()));
                 self.slots.insert(id, Slot::Restoring { task, reader });
             }
@@ -293,7 +331,7 @@ impl<S: Stage> Worker<S> {
                 self.note_unavailable(&error);
                 self.slots.insert(id, Slot::Restoring { task, reader });
             }
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(error.to_string().into()),
         }
         Ok(None)
     }
@@ -359,13 +397,7 @@ impl<S: Stage> Worker<S> {
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
         self.committed_at = monotonic;
         let Worker { link, stage, slots, .. } = self;
-        let mut tasks: Vec<(PartitionId, &mut S::Task)> = slots
-            .iter_mut()
-            .filter_map(|(id, slot)| match slot {
-                Slot::Live { task, .. } => Some((*id, task)),
-                _ => None,
-            })
-            .collect();
+        let mut tasks = live_tasks(slots);
         let commit = stage.prepare(&mut tasks, now, monotonic);
         if commit.offsets.is_empty() && commit.outputs.is_empty() {
             return Ok(true);
@@ -482,6 +514,7 @@ impl<S: Stage> Worker<S> {
     /// # Errors
     /// [`WorkerError`]: the process must end.
     pub fn finish(&mut self) -> Result<bool, WorkerError> {
+        while self.settle()? {}
         for slot in self.slots.values_mut() {
             if let Slot::Live { task, .. } = slot {
                 self.stage.silent(task, crate::engine::time::END_OF_TIME);

@@ -17,6 +17,7 @@ mod generated;
 mod golden;
 mod late_and_idle;
 mod laws;
+mod mapper;
 mod merge_state;
 mod oracle;
 mod order;
@@ -39,6 +40,7 @@ fn main() {
         laws::tests(),
         order::tests(),
         late_and_idle::tests(),
+        mapper::tests(),
         merge_state::tests(),
         restart::tests(),
         schema::tests(),

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use touchstone::config::{Settings, parse};
 use touchstone::engine::codec::FoldMetadata;
 use touchstone::memory::{Broker, MemoryLink, NewRecord, OwnedRecord};
 use touchstone::pipeline::board::{Board, Condition};
-use touchstone::pipeline::folding::Folding;
+use touchstone::pipeline::folding::{FoldSettings, Folding};
 use touchstone::pipeline::link::{
     Commit, CommitError, Link, LinkConfig, LinkError, PartitionId, Reader, Rebalance, Take,
 };
@@ -150,6 +150,8 @@ pub struct Pipeline {
     pub board: Board,
     pub fold_orders: Rc<RefCell<Orders>>,
     pub merge_orders: Rc<RefCell<Orders>>,
+    /// The program whose mapper process runs the mappings, if one does.
+    pub mapper: Option<PathBuf>,
     fold: Option<Worker<Folding>>,
     merge: Option<Worker<Merging>>,
 }
@@ -167,7 +169,8 @@ impl Pipeline {
         broker.create_topic(INPUT, partitions);
         table(&settings.layout).iter().skip(settings.inputs.len()).for_each(|topic| broker.create(topic));
         let (fold_orders, merge_orders) = Default::default();
-        Pipeline { settings, broker, clock, board: Board::new(), fold_orders, merge_orders, fold: None, merge: None }
+        let (board, mapper) = (Board::new(), None);
+        Pipeline { settings, broker, clock, board, fold_orders, merge_orders, mapper, fold: None, merge: None }
     }
 
     /// Writes one record of the input.
@@ -188,7 +191,8 @@ impl Pipeline {
         let (pace, clock) = (self.settings.pace, Arc::new(self.clock.clone()));
         let mut fold = self.fold.take().unwrap_or_else(|| {
             let link = self.link(&self.settings.fold_link(0), &self.fold_orders);
-            let stage = Folding::new(Arc::clone(&self.settings.plan), self.settings.folding(), self.board.clone());
+            let folding = FoldSettings { mapper: self.mapper.clone(), ..self.settings.folding() };
+            let stage = Folding::new(Arc::clone(&self.settings.plan), folding, self.board.clone());
             Worker::new("fold", link, stage, pace, clock.clone(), self.board.clone())
         });
         let mut merge = self.merge.take().unwrap_or_else(|| {
