@@ -4,6 +4,7 @@
 //! items go to their topics in the same commit as the deltas, with the record's own bytes and headers.
 
 use super::board::{Board, Condition, SourceStatus};
+use super::letter::{Why, letter};
 use super::link::{Assigned, Commit, Link, Output, PartitionId, Reader};
 use super::stage::{Begun, Stage};
 use super::waiting::{Mappers, Waiting, refused};
@@ -161,32 +162,12 @@ impl Folding {
 
     /// A late item or a dead letter: the record as it came, and why.
     fn letter(&mut self, task: &mut FoldTask, record: &Record<'_>, index: usize, reason: &str, detail: &str) {
-        let topic = if reason == "late" { &self.settings.late } else { &self.settings.dead_letter };
-        let mut headers: Vec<(String, Option<Vec<u8>>)> =
-            record.headers.iter().map(|(name, value)| (name.to_string(), value.map(<[u8]>::to_vec))).collect();
-        let mut add =
-            |name: &str, value: String| headers.push((format!("touchstone_{name}"), Some(value.into_bytes())));
-        add("reason", reason.to_string());
-        add("detail", detail.to_string());
-        add("topic", self.settings.inputs[task.input].topic.clone());
-        add("partition", task.partition.to_string());
-        add("offset", record.offset.to_string());
-        add("index", index.to_string());
-        let own: usize = headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len) + 16).sum();
-        let key_bytes = record.key.map_or(0, <[u8]>::len);
-        let room = self.settings.output_bytes_max.saturating_sub(own + key_bytes + 256);
-        let value = record.value.map(|value| &value[..value.len().min(room)]);
-        if let Some(full) = record.value.filter(|full| full.len() > room) {
-            headers.push(("touchstone_truncated".into(), Some(full.len().to_string().into_bytes())));
-        }
-        self.open_letter_bytes += own + key_bytes + value.map_or(0, <[u8]>::len);
-        task.letters.push(Output {
-            topic: topic.clone(),
-            partition: None,
-            key: record.key.map(<[u8]>::to_vec),
-            value: value.map(<[u8]>::to_vec),
-            headers,
-        });
+        let to = if reason == "late" { &self.settings.late } else { &self.settings.dead_letter };
+        let topic = &self.settings.inputs[task.input].topic;
+        let why = Why { reason, detail, topic, partition: task.partition, index };
+        let (output, bytes) = letter(to, record, &why, self.settings.output_bytes_max);
+        self.open_letter_bytes += bytes;
+        task.letters.push(output);
     }
 
     fn post_source(&self, task: &FoldTask, monotonic: i64) {

@@ -4,6 +4,7 @@
 
 pub mod board;
 pub mod folding;
+mod letter;
 pub mod link;
 pub mod merging;
 pub mod stage;
