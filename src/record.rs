@@ -48,6 +48,11 @@ impl KeptRecord {
         }
     }
 
+    /// Its offset.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
     /// Its headers, for [`KeptRecord::record`].
     pub fn headers(&self) -> Vec<Header<'_>> {
         self.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect()

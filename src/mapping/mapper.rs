@@ -36,6 +36,9 @@ const STALL: Duration = Duration::from_secs(15);
 /// machine without memory.
 const TRIES: u32 = 3;
 
+/// What a batch has of time at least, so that one that follows a death comes forward.
+const SLICE: Duration = Duration::from_millis(100);
+
 /// What goes over in one batch at most, bytes and records. A single record may have more.
 const BATCH_BYTES: usize = 1 << 20;
 const BATCH_RECORDS: usize = 1_024;
@@ -50,6 +53,8 @@ pub struct Mapper {
     /// `None`: here, in this process.
     program: Option<PathBuf>,
     child: Option<Child>,
+    /// What has gone wrong since a batch was answered whole; a call may end in the middle of it.
+    failures: Failures,
     deaths: Vec<String>,
 }
 
@@ -65,7 +70,7 @@ impl Mapper {
     /// A mapper that runs in this process: for tests, and for those who trust their filter. Nothing stops one that
     /// does not end.
     pub fn here(mapping: Arc<Mapping>, limits: MappingLimits) -> Mapper {
-        Mapper { mapping, limits, program: None, child: None, deaths: Vec::new() }
+        Mapper { mapping, limits, program: None, child: None, failures: Failures::default(), deaths: Vec::new() }
     }
 
     /// A mapper in a child process of `program`, which is a binary of this crate. It is started when it is first needed.
@@ -84,7 +89,6 @@ impl Mapper {
         }
         let until = Instant::now() + enough;
         let mut outcomes = Vec::with_capacity(records.len());
-        let mut failures = Failures::default();
         while outcomes.len() < records.len() {
             let rest = &records[outcomes.len()..];
             // What has no chance is not sent.
@@ -92,14 +96,18 @@ impl Mapper {
                 outcomes.push(Err(rejection));
                 continue;
             }
-            let batch = self.batch(rest, failures.one_by_one, until.saturating_duration_since(Instant::now()));
+            let left = until.saturating_duration_since(Instant::now()).max(SLICE);
+            let batch = self.batch(rest, self.failures.one_by_one, left);
             let before = outcomes.len();
+            let fresh = self.child.is_none();
             match self.exchange(&batch, &mut outcomes) {
+                // Part of a batch may end before the record it was about.
+                Ok(()) if outcomes.len() - before == batch.records.len() => self.failures = Failures::default(),
                 Ok(()) => {}
                 Err(Trouble::Start(error)) => return Err(error),
                 Err(Trouble::Death(death)) => {
                     let answered = outcomes.len() - before;
-                    if let Some(detail) = failures.note(&death, answered) {
+                    if let Some(detail) = self.failures.note(&death, fresh && answered == 0) {
                         outcomes.push(Err(failed(detail)));
                     }
                     self.deaths.push(death.to_string());
@@ -194,7 +202,7 @@ fn outcome(answer: Answer) -> Mapped {
     Err(Rejection::new(reason, answer.detail))
 }
 
-/// What has gone wrong so far in one call.
+/// What has gone wrong with the records that are to be mapped next.
 #[derive(Default)]
 struct Failures {
     one_by_one: bool,
@@ -203,9 +211,9 @@ struct Failures {
 }
 
 impl Failures {
-    /// A child died after it had answered so many. Says why the next record is rejected, if it is.
-    fn note(&mut self, death: &Death, answered: usize) -> Option<String> {
-        let alone = std::mem::replace(&mut self.one_by_one, true) && answered == 0;
+    /// A child died, a fresh one of its first record or not. Says why the next record is rejected, if it is.
+    fn note(&mut self, death: &Death, at_once: bool) -> Option<String> {
+        let alone = std::mem::replace(&mut self.one_by_one, true) && at_once;
         if !alone {
             self.accidents = 0;
             return None;

@@ -3,21 +3,22 @@
 //! A record is decoded, or mapped whole and then decoded, before its first item is judged. Late and rejected
 //! items go to their topics in the same commit as the deltas, with the record's own bytes and headers.
 
+use super::alignment::{AlignmentSettings, MergeView};
 use super::board::{Board, Condition, SourceStatus};
 use super::letter::{Why, letter};
-use super::link::{Assigned, Commit, Link, Output, PartitionId, Reader};
-use super::stage::{Begun, Stage};
+use super::link::{Assigned, Commit, Link, LinkError, Output, PartitionId, Reader};
+use super::stage::{Begun, Fault, Stage};
 use super::waiting::{Mappers, Waiting, refused};
 use crate::engine::accumulator::OTHER;
-use crate::engine::codec::encode_delta;
+use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::plan::Plan;
-use crate::engine::section::{Group, Section};
+use crate::engine::section::Phase;
 use crate::engine::slice::NONE;
 use crate::engine::stage::{Fold, Judged};
 use crate::mapping::{Mapped, Mapping};
 use crate::record::{KeptRecord, Record};
 use crate::touchpoint::{DecodeContext, Dimension, Item, Limits, Touchpoint, decode, decode_event};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -36,6 +37,8 @@ pub struct InputSettings {
     pub record_bytes_max: usize,
     /// Whether a source without a committed offset begins at the log's beginning.
     pub from_beginning: bool,
+    /// Records that are stepped over, as (partition, offset): skipped unread.
+    pub skip_offsets: BTreeSet<(i32, i64)>,
 }
 
 /// What folding needs to know beyond the plan.
@@ -58,6 +61,8 @@ pub struct FoldSettings {
     /// The program whose mapper process runs the mappings. `None`: they run in this process, and nothing stops one that
     /// does not end.
     pub mapper: Option<PathBuf>,
+    /// How sources are announced and held together; `None`: neither.
+    pub alignment: Option<AlignmentSettings>,
 }
 
 /// The header that names the file a row came from.
@@ -77,30 +82,59 @@ const LETTER_BYTES_MAX: usize = 8 << 20;
 
 /// The fold stage of one worker.
 pub struct Folding {
-    plan: Arc<Plan>,
-    settings: FoldSettings,
-    inputs: Arc<[InputSettings]>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) settings: FoldSettings,
+    pub(super) inputs: Arc<[InputSettings]>,
     board: Board,
     mappers: Mappers,
     open_items: usize,
     open_letter_bytes: usize,
     open_delta_bytes: usize,
+    pub(super) view: MergeView,
+    pub(super) looked_at: i64,
+    /// Something is open of a source that stands still: merge waits for it.
+    pub(super) hurries: bool,
+    /// Whether sources say their last word instead of taking records.
+    pub(super) retires: bool,
 }
 
 /// A fold task and the letters that go out with its next commit.
 pub struct FoldTask {
-    fold: Fold,
-    input: usize,
+    pub(super) fold: Fold,
+    pub(super) input: usize,
     partition: i32,
     letters: Vec<Output>,
     newest_by_channel: BTreeMap<String, i64>,
     /// Records whose mapping is still to come.
     waiting: VecDeque<Waiting>,
-    /// Whether it takes records, or still learns its ids again.
-    live: bool,
+    /// Whether it learns its ids again.
+    restoring: bool,
+    /// Where every merge task must have come to, to have heard the announcement.
+    pub(super) target: Option<Vec<i64>>,
+    /// After an announcement was taken back: when it may be made again.
+    pub(super) joins_again_at: i64,
+    /// Whether it is near enough to the others to go on.
+    pub(super) aligned: bool,
+    pub(super) halt: Option<Halt>,
 }
 
 impl FoldTask {
+    pub(super) fn new(fold: Fold, assigned: &Assigned, aligned: bool) -> FoldTask {
+        FoldTask {
+            fold,
+            input: assigned.id.topic,
+            partition: assigned.id.partition,
+            letters: Vec::new(),
+            newest_by_channel: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            restoring: false,
+            target: None,
+            joins_again_at: i64::MIN,
+            aligned,
+            halt: None,
+        }
+    }
+
     /// The engine's task.
     pub fn fold(&self) -> &Fold {
         &self.fold
@@ -112,13 +146,31 @@ impl Folding {
     pub fn new(plan: Arc<Plan>, settings: FoldSettings, board: Board) -> Folding {
         let inputs = settings.inputs.clone().into();
         let mappers = Mappers::new(&settings.inputs, settings.mapper.as_deref());
-        Folding { plan, settings, inputs, board, mappers, open_items: 0, open_letter_bytes: 0, open_delta_bytes: 0 }
+        Folding {
+            plan,
+            settings,
+            inputs,
+            board,
+            mappers,
+            open_items: 0,
+            open_letter_bytes: 0,
+            open_delta_bytes: 0,
+            view: MergeView::default(),
+            looked_at: i64::MIN / 2,
+            hurries: false,
+            retires: false,
+        }
+    }
+
+    /// The stage in which every source says its last word and takes nothing: how an input is removed.
+    pub fn retiring(plan: Arc<Plan>, settings: FoldSettings, board: Board) -> Folding {
+        Folding { retires: true, ..Folding::new(plan, settings, board) }
     }
 
     /// A record: its items are judged, or their ids learned again. It waits first where it is to be mapped.
     fn record(&mut self, task: &mut FoldTask, record: &Record<'_>, now: i64) {
         if self.mappers.has(task.input) {
-            task.waiting.push_back(Waiting { record: KeptRecord::new(record), now });
+            task.waiting.push_back(Waiting { record: KeptRecord::new(record), now, mapped: None });
         } else {
             self.ready(task, record, now, None);
         }
@@ -127,12 +179,18 @@ impl Folding {
     fn ready(&mut self, task: &mut FoldTask, record: &Record<'_>, now: i64, mapped: Option<&Mapped>) {
         let inputs = Arc::clone(&self.inputs);
         let input = &inputs[task.input];
-        if !task.live {
+        if task.restoring {
             return items(input, record, now, mapped, &mut |item, _| {
                 if let Item::Touchpoint(touchpoint) = item {
                     task.fold.relearn(touchpoint, record.offset);
                 }
             });
+        }
+        let partition = task.partition;
+        if input.skip_offsets.contains(&(partition, record.offset)) {
+            tracing::warn!(topic = input.topic, partition, offset = record.offset, "stepped over, as configured");
+            task.fold.skipped();
+            return task.fold.record_done(record.offset);
         }
         let open = task.fold.open_bytes();
         items(input, record, now, mapped, &mut |item, index| self.item(task, item, record, index));
@@ -174,6 +232,8 @@ impl Folding {
         let (totals, rejected) = task.fold.committed_totals();
         let status = SourceStatus {
             condition: Condition::Live,
+            phase: task.fold.phase().0,
+            held: !task.aligned,
             totals: *totals,
             rejected: rejected.clone(),
             watermark: task.fold.watermark(),
@@ -228,89 +288,40 @@ fn newest(newest: &mut BTreeMap<String, i64>, touchpoint: &Touchpoint<'_>) {
     }
 }
 
-/// One record per deltas partition: every section, each with the cells that the partition owns.
-fn deltas(plan: &Plan, topic: &str, sections: Vec<Section>, outputs: &mut Vec<Output>) {
-    let mut cells: BTreeMap<i32, Vec<Vec<Group>>> = BTreeMap::new();
-    let mut bare = sections;
-    for (index, section) in bare.iter_mut().enumerate() {
-        for group in section.groups.drain(..) {
-            let partition = plan.partition(&group.set, &group.group_by);
-            let groups = cells.entry(partition).or_default();
-            groups.resize_with(index + 1, Vec::new);
-            groups[index].push(group);
-        }
-    }
-    let empty = encode_delta(&bare);
-    for partition in 0..plan.deltas_partitions {
-        let value = match cells.remove(&partition) {
-            None => empty.clone(),
-            Some(groups) => {
-                for (section, groups) in bare.iter_mut().zip(groups) {
-                    section.groups = groups;
-                }
-                let value = encode_delta(&bare);
-                bare.iter_mut().for_each(|section| section.groups.clear());
-                value
-            }
-        };
-        let headers = Vec::new();
-        outputs.push(Output {
-            topic: topic.into(),
-            partition: Some(partition),
-            key: None,
-            value: Some(value),
-            headers,
-        });
-    }
-}
-
 impl Stage for Folding {
     type Task = FoldTask;
 
-    fn assigned(&mut self, link: &mut dyn Link, assigned: &Assigned, now: i64) -> Result<Begun<FoldTask>, String> {
-        let (input, partition) = (assigned.id.topic, assigned.id.partition);
-        let plan = Arc::clone(&self.plan);
-        let settings = &self.settings.inputs[input];
-        let (fold, replay_from) = match &assigned.committed {
-            None => {
-                let first = assigned.first_timestamp.filter(|_| settings.from_beginning);
-                let covered_from = first.unwrap_or(now);
-                let fold = Fold::first(plan, input, partition, assigned.partitions, assigned.position, covered_from);
-                (fold, assigned.position)
-            }
-            Some((offset, metadata)) => Fold::resumed(plan, input, partition, assigned.partitions, *offset, metadata)
-                .map_err(|error| {
-                format!("offset {offset} of the fold group: {error}; these offsets were not committed by touchstone")
-            })?,
-        };
-        let offset = fold.offset();
-        let reader = if replay_from < offset {
-            let reader = link.reader(&settings.topic, partition, Some(replay_from), Some(offset));
-            Some(reader.map_err(|error| format!("remembered ids from offset {replay_from} on: {error}"))?)
-        } else {
-            None
-        };
-        let task = FoldTask {
-            fold,
-            input,
-            partition,
-            letters: Vec::new(),
-            newest_by_channel: BTreeMap::new(),
-            waiting: VecDeque::new(),
-            live: reader.is_none(),
-        };
-        Ok(Begun { task, reader })
+    fn assigned(&mut self, link: &mut dyn Link, assigned: &Assigned, now: i64) -> Result<Begun<FoldTask>, Fault> {
+        self.take_over(link, assigned, now)
     }
 
-    fn restore(&mut self, task: &mut FoldTask, record: Record<'_>, now: i64) -> Result<(), String> {
+    fn restore(&mut self, task: &mut FoldTask, record: Record<'_>, now: i64) -> Result<(), Halt> {
+        task.restoring = true;
         self.record(task, &record, now);
         Ok(())
     }
 
-    fn restored(&mut self, _link: &mut dyn Link, task: &mut FoldTask) -> Result<Option<Box<dyn Reader>>, String> {
+    fn restored(&mut self, _link: &mut dyn Link, task: &mut FoldTask) -> Result<Option<Box<dyn Reader>>, Fault> {
         task.fold.relearned();
-        task.live = true;
+        task.restoring = false;
         Ok(None)
+    }
+
+    fn lost_code(&self, _task: &FoldTask) -> HaltCode {
+        HaltCode::InputLost
+    }
+
+    fn takes(&self, task: &FoldTask) -> bool {
+        task.fold.phase().0 == Phase::Live && task.aligned
+    }
+
+    fn consult(
+        &mut self,
+        link: &mut dyn Link,
+        tasks: &mut [(PartitionId, &mut FoldTask)],
+        monotonic: i64,
+    ) -> Result<(), LinkError> {
+        self.look_at_merge(link, tasks, monotonic)
     }
 
     fn take(&mut self, task: &mut FoldTask, record: Record<'_>, now: i64) {
@@ -325,29 +336,29 @@ impl Stage for Folding {
         if tasks.iter().all(|(_, task)| task.waiting.is_empty()) {
             return Ok(false);
         }
-        let inputs = Arc::clone(&self.inputs);
-        let turn = self.mappers.next_turn();
-        for (index, input) in
-            inputs.iter().enumerate().filter(|(index, _)| self.mappers.has(*index)).collect::<Vec<_>>()
-        {
-            let theirs = |task: &&mut FoldTask| task.input == index && !task.waiting.is_empty();
-            let mut waiting: Vec<&mut FoldTask> =
-                tasks.iter_mut().map(|(_, task)| &mut **task).filter(theirs).collect();
-            if waiting.is_empty() {
-                continue;
+        let turn = self.mappers.next_turn() % tasks.len();
+        let mut waiting: Vec<&mut FoldTask> = tasks.iter_mut().map(|(_, task)| &mut **task).collect();
+        waiting.rotate_left(turn);
+        // What is mapped already is judged first, so that no more than one portion lies there mapped.
+        if !waiting.iter().any(|task| task.waiting.front().is_some_and(|first| first.mapped.is_some())) {
+            for (index, input) in Arc::clone(&self.inputs).iter().enumerate() {
+                let theirs = waiting.iter_mut().filter(|task| task.input == index);
+                let queues = theirs.map(|task| (task.partition, &mut task.waiting)).collect();
+                self.mappers.map(index, input, queues).map_err(|error| error.to_string())?;
             }
-            let first = turn % waiting.len();
-            waiting.rotate_left(first);
-            let queues = waiting.iter().map(|task| (task.partition, &task.waiting));
-            let mut mapped = self.mappers.map(index, input, queues).map_err(|error| error.to_string())?.into_iter();
-            for task in waiting {
-                while let Some(Waiting { record, now }) = task.waiting.pop_front() {
-                    let Some(mapped) = mapped.next() else {
-                        task.waiting.push_front(Waiting { record, now });
-                        break;
-                    };
-                    self.ready(task, &record.record(&record.headers()), now, Some(&mapped));
+        }
+        // A record may become a thousand events: what is open stays bounded.
+        for task in waiting {
+            while let Some(Waiting { record, now, mapped: Some(mapped) }) =
+                task.waiting.pop_front_if(|first| first.mapped.is_some())
+            {
+                self.ready(task, &record.record(&record.headers()), now, Some(&mapped));
+                if self.is_full() {
+                    break;
                 }
+            }
+            if self.is_full() {
+                break;
             }
         }
         Ok(tasks.iter().any(|(_, task)| !task.waiting.is_empty()))
@@ -365,6 +376,10 @@ impl Stage for Folding {
         task.fold.offset()
     }
 
+    fn position(&self, task: &FoldTask) -> i64 {
+        task.waiting.back().map_or(task.fold.offset(), |waiting| waiting.record.offset() + 1)
+    }
+
     fn has_news(&self, task: &FoldTask) -> bool {
         task.fold.has_news()
     }
@@ -373,33 +388,45 @@ impl Stage for Folding {
         self.open_items >= self.settings.batch_items_max
             || self.open_letter_bytes >= LETTER_BYTES_MAX
             || self.open_delta_bytes >= self.settings.delta_bytes_max / 2
+            || self.hurries
     }
 
-    fn halted(&self, _task: &FoldTask) -> Option<String> {
-        None
+    fn halted(&self, task: &FoldTask) -> Option<Halt> {
+        task.halt.clone()
+    }
+
+    fn halt_mark(
+        &self,
+        _committed: Option<(i64, String)>,
+        _task: Option<&FoldTask>,
+        _halt: &Halt,
+    ) -> Option<(i64, String)> {
+        None // nobody goes by it, and what is committed is what the operator's command works on
     }
 
     fn prepare(&mut self, tasks: &mut [(PartitionId, &mut FoldTask)], _now: i64, monotonic: i64) -> Commit {
-        (self.open_items, self.open_letter_bytes, self.open_delta_bytes) = (0, 0, 0);
+        (self.open_items, self.open_letter_bytes, self.open_delta_bytes, self.hurries) = (0, 0, 0, false);
         let mut commit = Commit::default();
         let mut sections = Vec::new();
-        for (id, task) in tasks.iter_mut().filter(|(_, task)| task.fold.has_news()) {
+        for (id, task) in tasks.iter_mut().filter(|(_, task)| task.fold.has_news() && self.may_speak(task)) {
             sections.push(task.fold.section());
             commit.outputs.append(&mut task.letters);
-            commit.offsets.push((*id, task.fold.offset(), task.fold.metadata().encode()));
+            commit.offsets.push((*id, task.fold.offset(), task.fold.metadata().encode(self.plan.format)));
         }
         if sections.is_empty() {
             // Nothing to say: what is on the board is still true.
             tasks.iter().for_each(|(_, task)| self.post_source(task, monotonic));
         } else {
-            deltas(&self.plan, &self.settings.deltas, sections, &mut commit.outputs);
+            super::deltas::records(&self.plan, &self.settings.deltas, sections, &mut commit.outputs);
         }
         commit
     }
 
     fn committed(&mut self, tasks: &mut [(PartitionId, &mut FoldTask)], monotonic: i64) {
         for (_, task) in tasks.iter_mut() {
-            task.fold.committed();
+            if self.may_speak(task) {
+                task.fold.committed();
+            }
             self.post_source(task, monotonic);
         }
     }
@@ -415,6 +442,8 @@ impl Stage for Folding {
         self.board.post(|posted| {
             let empty = SourceStatus {
                 condition: condition.clone(),
+                phase: Phase::default(),
+                held: false,
                 totals: Default::default(),
                 rejected: BTreeMap::new(),
                 watermark: None,

@@ -14,6 +14,9 @@ const HEADER_OVERHEAD: usize = 16;
 /// The longest detail, bytes.
 const DETAIL_BYTES_MAX: usize = 1_024;
 
+/// Headers of an [`Output`].
+type Headers = Vec<(String, Option<Vec<u8>>)>;
+
 /// Why a record leaves here, and where it came from.
 pub(super) struct Why<'a> {
     /// A reject reason, or `late`.
@@ -27,7 +30,7 @@ pub(super) struct Why<'a> {
 
 /// The letter, and about how many bytes it has.
 pub(super) fn letter(to: &str, record: &Record<'_>, why: &Why<'_>, bytes_max: usize) -> (Output, usize) {
-    let mut own: Vec<(String, Option<Vec<u8>>)> = Vec::new();
+    let mut own: Headers = Vec::new();
     let mut add = |name: &str, value: String| own.push((format!("touchstone_{name}"), Some(value.into_bytes())));
     add("reason", why.reason.to_string());
     add("detail", why.detail[..why.detail.floor_char_boundary(DETAIL_BYTES_MAX)].to_string());
@@ -75,7 +78,7 @@ fn bytes_of((name, value): &Header<'_>) -> usize {
 }
 
 /// The headers that fit, in their order, the last of them cut; and how many bytes that is.
-fn cut(headers: &[Header<'_>], room: usize) -> (Vec<(String, Option<Vec<u8>>)>, usize) {
+fn cut(headers: &[Header<'_>], room: usize) -> (Headers, usize) {
     let mut kept = Vec::new();
     let mut left = room;
     for (name, value) in headers {

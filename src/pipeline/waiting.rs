@@ -28,10 +28,11 @@ const PORTION: usize = 256;
 /// Between two log lines about mappers that died.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// A record, and what the clock said when it was taken.
+/// A record, what the clock said when it was taken, and what its mapping made of it, once it has.
 pub(super) struct Waiting {
     pub record: KeptRecord,
     pub now: i64,
+    pub mapped: Option<Mapped>,
 }
 
 /// The mapper of each input that has a mapping.
@@ -39,7 +40,7 @@ pub(super) struct Mappers {
     mappers: Vec<Option<Mapper>>,
     /// Which task comes first: another one each time, so that none waits for a neighbour whose filter spins.
     turn: usize,
-    /// The largest value of the last portion.
+    /// The largest record of the last portion, as it came or as it was mapped.
     largest: usize,
     told_at: Option<Instant>,
     untold: usize,
@@ -73,7 +74,12 @@ pub fn map(
     let headers: Vec<Vec<Header<'_>>> = records.iter().map(|(_, record)| record.headers()).collect();
     let records: Vec<(i32, Record<'_>)> =
         records.iter().zip(&headers).map(|((partition, kept), headers)| (*partition, kept.record(headers))).collect();
-    let readable = records.iter().filter(|(_, record)| refused(input, record).is_none());
+    // What is known without the mapping does not go there.
+    let known = |partition: i32, record: &Record<'_>| match refused(input, record) {
+        Some(rejection) => Some(Err(rejection)),
+        None => input.skip_offsets.contains(&(partition, record.offset)).then(|| Ok(Vec::new())),
+    };
+    let readable = records.iter().filter(|(partition, record)| known(*partition, record).is_none());
     let foreign = readable.map(|(partition, record)| {
         let provenance = match input.from_files {
             true => Provenance::File {
@@ -85,7 +91,7 @@ pub fn map(
         (record.value.unwrap_or_default(), provenance)
     });
     let mut mapped = mapper.map(&foreign.collect::<Vec<_>>(), enough)?.into_iter();
-    let outcome = |(_, record): &(i32, Record<'_>)| refused(input, record).map(Err).or_else(|| mapped.next());
+    let outcome = |(partition, record): &(i32, Record<'_>)| known(*partition, record).or_else(|| mapped.next());
     Ok(records.iter().map_while(outcome).collect())
 }
 
@@ -126,23 +132,31 @@ impl Mappers {
     }
 
     /// Maps the first of these queues' records, in the order of the queues.
-    pub fn map<'w>(
+    pub fn map(
         &mut self,
         index: usize,
         input: &InputSettings,
-        queues: impl Iterator<Item = (i32, &'w VecDeque<Waiting>)>,
-    ) -> Result<Vec<Mapped>, NoMapper> {
-        let Some(mapper) = &mut self.mappers[index] else { return Ok(Vec::new()) };
+        mut queues: Vec<(i32, &mut VecDeque<Waiting>)>,
+    ) -> Result<(), NoMapper> {
+        let Some(mapper) = &mut self.mappers[index] else { return Ok(()) };
         let records: Vec<(i32, &KeptRecord)> = queues
-            .flat_map(|(partition, queue)| queue.iter().map(move |waiting| (partition, &waiting.record)))
+            .iter()
+            .flat_map(|(partition, queue)| queue.iter().map(move |waiting| (*partition, &waiting.record)))
             .collect();
-        self.largest = records.iter().map(|(_, record)| record.value_bytes()).max().unwrap_or(0);
+        if records.is_empty() {
+            return Ok(());
+        }
         let mapped = map(mapper, input, &records, ENOUGH);
         let deaths = mapper.take_deaths();
+        let came = records.iter().map(|(_, record)| record.value_bytes());
+        let went = mapped.iter().flatten().flatten().map(|events| events.iter().map(String::len).sum());
+        self.largest = came.chain(went).max().unwrap_or(0);
         if let Some(cause) = deaths.last() {
             self.tell(&input.topic, deaths.len(), cause);
         }
-        mapped
+        let waiting = queues.iter_mut().flat_map(|(_, queue)| queue.iter_mut());
+        waiting.zip(mapped?).for_each(|(waiting, mapped)| waiting.mapped = Some(mapped));
+        Ok(())
     }
 
     /// One line a minute at most: a filter that dies of every record must not fill the log.

@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails there")]
 
+#[path = "../../fuzz/bodies.rs"]
+mod bodies;
+
 mod administration;
 mod broker;
 mod checking;
@@ -22,6 +25,7 @@ mod merge_state;
 mod oracle;
 mod order;
 mod pipeline;
+mod poison;
 mod process;
 mod restart;
 mod rig;
@@ -41,6 +45,7 @@ fn main() {
         order::tests(),
         late_and_idle::tests(),
         mapper::tests(),
+        poison::tests(),
         merge_state::tests(),
         restart::tests(),
         schema::tests(),

@@ -108,6 +108,14 @@ fn enough() -> Result<(), Failed> {
     let next = map(&mut mapper, &values[1..], Duration::from_secs(4));
     assert!((1..10).contains(&next.len()), "{}", next.len());
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    // However little time each call has: three mappers, and no more.
+    let mut mapper = apart("if . == 150 then def f: f; f else . end");
+    let mut mapped = Vec::new();
+    while mapped.len() < values.len() {
+        mapped.extend(map(&mut mapper, &values[mapped.len()..], Duration::from_millis(1)));
+    }
+    assert_eq!(mapped.iter().filter(|mapped| mapped.is_err()).count(), 1);
+    assert_eq!(mapper.take_deaths().len(), 3);
     // Slow, but within its rights: the child itself stops when it is enough.
     let mut mapper = apart("reduce range(100000) as $n (0; . + $n)");
     let mapped = map(&mut mapper, &values, Duration::from_millis(100));
@@ -169,6 +177,24 @@ fn killed_from_outside() -> Result<(), Failed> {
     let summary = std::fs::read_to_string(directory.path().join("summary.json"))?;
     assert!(summary.contains("\"accepted\":5000") && summary.contains("\"rejected\":0"), "{summary}");
     assert!(killed >= 3, "it was in the middle: {killed}");
+    killed_twice_on_one_record()
+}
+
+/// A second mapper dies while it maps its first record: that is not the record's doing either.
+fn killed_twice_on_one_record() -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    let mut replay = replay(directory.path(), &SLOW.replace("2000", "400000"), 3);
+    let mut last = None;
+    for _ in 0..2 {
+        let next = || mapper_of(replay.0.id()).filter(|mapper| last != Some(*mapper));
+        wait_for("the next mapper", Duration::from_secs(20), || next().is_some())?;
+        last = next();
+        std::thread::sleep(Duration::from_millis(30));
+        signal("-9", last.ok_or("it has ended already")?);
+    }
+    assert!(replay.0.wait()?.success());
+    let summary = std::fs::read_to_string(directory.path().join("summary.json"))?;
+    assert!(summary.contains("\"accepted\":3") && summary.contains("\"rejected\":0"), "{summary}");
     Ok(())
 }
 
@@ -271,9 +297,13 @@ fn through_the_pipeline() -> Result<(), Failed> {
     assert_eq!(expected.1, [(50, 1), (150, 0), (150, 1)]);
     assert!(expected.2.duplicate > 100 && expected.2.conflicting > 100 && expected.2.rejected == 3, "{:?}", expected.2);
     assert!(run(&kills, Some(PROGRAM), &[]) == expected, "undisturbed");
-    for fault in [Fault::Aborted, Fault::UnknownAfter, Fault::CrashBefore] {
+    for fault in [Fault::UnknownAfter, Fault::CrashBefore] {
         let faults = [(1, fault), (3, fault)];
         assert!(run(&kills, Some(PROGRAM), &faults) == expected, "{}", fault.name());
     }
+    // A filter that spins: what lies behind it still waits when the commit fails.
+    let spins = kills.replace("[range(1e12)]", "def f: f; f");
+    let aborted: Vec<(usize, Fault)> = (1..5).map(|commit| (commit, Fault::Aborted)).collect();
+    assert!(run(&spins, Some(PROGRAM), &aborted) == expected, "aborted while records wait");
     Ok(())
 }

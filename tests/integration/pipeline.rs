@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use touchstone::clock::{Clock, ManualClock};
 use touchstone::config::{Settings, parse};
-use touchstone::engine::codec::FoldMetadata;
+use touchstone::engine::codec::{FoldMetadata, MergeMetadata};
 use touchstone::memory::{Broker, MemoryLink, NewRecord, OwnedRecord};
 use touchstone::pipeline::board::{Board, Condition};
 use touchstone::pipeline::folding::{FoldSettings, Folding};
@@ -20,7 +20,7 @@ use touchstone::pipeline::link::{
 use touchstone::pipeline::merging::Merging;
 use touchstone::pipeline::stage::Stage;
 use touchstone::pipeline::worker::Worker;
-use touchstone::topics::table;
+use touchstone::topics::{Purpose, Topic, table};
 
 /// The topic that touchpoints come in through.
 pub const INPUT: &str = "calls";
@@ -123,6 +123,14 @@ impl Link for FaultyLink {
         }
     }
 
+    fn start(&mut self, partition: PartitionId) -> Result<(i64, Option<i64>), LinkError> {
+        self.link.start(partition)
+    }
+
+    fn ends(&mut self, topic: &str) -> Result<Vec<i64>, LinkError> {
+        self.link.ends(topic)
+    }
+
     fn committed(&mut self, group: &str, topic: &str) -> Result<Vec<Option<(i64, String)>>, LinkError> {
         self.link.committed(group, topic)
     }
@@ -159,6 +167,11 @@ pub struct Pipeline {
 impl Pipeline {
     /// The pipeline of a configuration, with its input but nothing in it; it starts at `now`.
     pub fn new(config: &str, partitions: i32, now: i64) -> Pipeline {
+        Pipeline::with_input(config, partitions, now, 1_048_588)
+    }
+
+    /// As [`Pipeline::new`], with an input that takes records of this size.
+    pub fn with_input(config: &str, partitions: i32, now: i64, record_bytes_max: usize) -> Pipeline {
         let raw = parse(config).unwrap_or_else(|error| panic!("{error}"));
         let settings = Settings::new(raw, Path::new(".")).unwrap_or_else(|error| panic!("{error}"));
         let clock = ManualClock::new(now);
@@ -166,7 +179,14 @@ impl Pipeline {
         let broker = Broker::new(Arc::new(move || of_broker.now()));
         // Members that are gone are put out soon.
         broker.set_timeouts(1_000, 1_000);
-        broker.create_topic(INPUT, partitions);
+        let setting = ("max.message.bytes", record_bytes_max.to_string());
+        broker.create(&Topic {
+            name: INPUT.into(),
+            purpose: Purpose::Input,
+            partitions,
+            replication_factor: 1,
+            config: vec![setting],
+        });
         table(&settings.layout).iter().skip(settings.inputs.len()).for_each(|topic| broker.create(topic));
         let (fold_orders, merge_orders) = Default::default();
         let (board, mapper) = (Board::new(), None);
@@ -222,13 +242,26 @@ impl Pipeline {
 
     /// What the fold group has committed, by partition: the offset and the metadata.
     pub fn committed(&self) -> Vec<Option<(i64, FoldMetadata)>> {
+        let read = |(offset, text): (i64, String)| (offset, FoldMetadata::decode(&text).expect("it is ours"));
+        let committed = self.committed_of(&self.settings.group("fold"), INPUT).into_iter();
+        committed.map(|committed| committed.map(read)).collect()
+    }
+
+    /// What the merge group has committed, by partition: the offset and the metadata.
+    pub fn committed_by_merge(&self) -> Vec<Option<(i64, MergeMetadata)>> {
+        let read = |(offset, text): (i64, String)| (offset, MergeMetadata::decode(&text).expect("it is ours"));
+        let committed =
+            self.committed_of(&self.settings.group("merge"), &self.settings.layout.names.deltas).into_iter();
+        committed.map(|committed| committed.map(read)).collect()
+    }
+
+    fn committed_of(&self, group: &str, topic: &str) -> Vec<Option<(i64, String)>> {
         let config =
             LinkConfig { group: "looks".into(), transactional_id: "looks".into(), ..self.settings.fold_link(0) };
         let mut link = self.broker.link(&LinkConfig { subscriptions: Vec::new(), ..config }).expect("a link");
-        let committed = link.committed(&self.settings.fold_link(0).group, INPUT).expect("nothing is pending");
+        let committed = link.committed(group, topic).expect("the topic exists");
         link.close();
-        let read = |(offset, text): (i64, String)| (offset, FoldMetadata::decode(&text).expect("it is ours"));
-        committed.into_iter().map(|committed| committed.map(read)).collect()
+        committed
     }
 
     /// Everything a topic holds.
@@ -256,7 +289,7 @@ impl Pipeline {
     /// Why tasks are halted: by stage and partition.
     pub fn halted(&self) -> BTreeMap<(&'static str, i32), String> {
         let halted = |condition: Condition| match condition {
-            Condition::Halted(reason) => Some(reason),
+            Condition::Halted(halt) => Some(halt.to_string()),
             _ => None,
         };
         self.conditions().into_iter().filter_map(|(task, condition)| Some((task, halted(condition)?))).collect()
