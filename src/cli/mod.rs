@@ -7,6 +7,7 @@ mod generate;
 mod replay;
 mod run;
 pub mod service;
+mod sources;
 mod topics;
 
 pub use failure::{Exit, Failure};
@@ -39,6 +40,8 @@ enum Command {
     Check(check::Check),
     /// Create or compare the topics the service needs
     Topics(topics::Topics),
+    /// What each source has been taken in up to; adopt, retire, accept a gap
+    Sources(sources::Sources),
     /// Runs a mapping for its parent process; never started by hand
     #[command(name = mapping::COMMAND, hide = true)]
     Mapper,
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Topics(topics) => topics.run(),
         Command::Mapper => mapping::serve().map_err(Failure::from),
+        Command::Sources(sources) => sources.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

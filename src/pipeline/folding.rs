@@ -3,7 +3,7 @@
 //! A record is decoded, or mapped whole and then decoded, before its first item is judged. Late and rejected
 //! items go to their topics in the same commit as the deltas, with the record's own bytes and headers.
 
-use super::alignment::{AlignmentSettings, MergeView};
+use super::alignment::{AlignmentSettings, MergeView, may_take};
 use super::board::{Board, Condition, SourceStatus};
 use super::letter::{Why, letter};
 use super::link::{Assigned, Commit, Link, LinkError, Output, PartitionId, Reader};
@@ -115,6 +115,8 @@ pub struct FoldTask {
     pub(super) joins_again_at: i64,
     /// Whether it is near enough to the others to go on.
     pub(super) aligned: bool,
+    /// How far its watermark may come.
+    pub(super) limit: i64,
     pub(super) halt: Option<Halt>,
 }
 
@@ -131,6 +133,7 @@ impl FoldTask {
             target: None,
             joins_again_at: i64::MIN,
             aligned,
+            limit: i64::MAX,
             halt: None,
         }
     }
@@ -196,6 +199,8 @@ impl Folding {
         items(input, record, now, mapped, &mut |item, index| self.item(task, item, record, index));
         self.open_delta_bytes += task.fold.open_bytes() - open;
         task.fold.record_done(record.offset);
+        // What waits is judged all the same: it is a portion at most.
+        task.aligned = may_take(task.fold.watermark(), task.limit);
     }
 
     fn item(&mut self, task: &mut FoldTask, item: &Item<'_>, record: &Record<'_>, index: usize) {

@@ -10,6 +10,7 @@ pub mod folding;
 mod letter;
 pub mod link;
 pub mod merging;
+pub mod sources;
 pub mod stage;
 pub mod waiting;
 pub mod worker;

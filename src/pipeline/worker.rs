@@ -190,13 +190,27 @@ impl<S: Stage> Worker<S> {
     fn poll_portion(&mut self, max: usize, wait: Duration, step: &mut Step) -> Result<Vec<Rebalance>, WorkerError> {
         let Worker { link, stage, slots, clock, .. } = self;
         let now = clock.now();
+        let mut refused = Vec::new();
         let polled = link.poll(max, wait, &mut |id, record| {
-            if let Some(Slot::Live { task, took, flows: true, .. }) = slots.get_mut(&id) {
+            let Some(Slot::Live { task, took, flows, .. }) = slots.get_mut(&id) else { return };
+            if *flows && !stage.takes(task) {
+                // This record and those behind it are read again once it takes records.
+                *flows = false;
+                refused.push(id);
+            }
+            if *flows {
                 stage.take(task, record, now);
                 *took = true;
                 step.records += 1;
             }
         });
+        let mut unpaused = None;
+        for id in refused {
+            unpaused = link.pause(id).err().or(unpaused);
+        }
+        if let Some(error) = unpaused {
+            self.note_unavailable(&error);
+        }
         match polled {
             Ok(rebalances) => Ok(rebalances),
             Err(LinkError::Fatal(reason)) => Err(WorkerError::Fatal(reason)),

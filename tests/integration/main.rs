@@ -32,6 +32,7 @@ mod rig;
 mod rules;
 mod schema;
 mod service;
+mod sources;
 mod stream;
 mod truth;
 
@@ -48,6 +49,7 @@ fn main() {
         poison::tests(),
         merge_state::tests(),
         restart::tests(),
+        sources::tests(),
         schema::tests(),
         conformance::tests(),
         administration::tests(),
