@@ -20,6 +20,7 @@ pub mod memory;
 pub mod metrics;
 pub mod pipeline;
 pub mod record;
+pub mod secret;
 pub mod statistics;
 pub mod telemetry;
 pub mod topics;

@@ -252,9 +252,9 @@ pub fn acls(layout: &Layout, application: &str) -> Vec<Acl> {
     let mut allow = |role, resource, operations| rules.push(Acl { role, resource, operations });
     for topic in table(layout) {
         let service: &'static [&'static str] = match topic.purpose {
-            Purpose::Input => &["Read", "DescribeConfigs"],
-            Purpose::Deltas | Purpose::Changelog | Purpose::Aggregates => &["Read", "Write", "DescribeConfigs"],
-            Purpose::Late | Purpose::DeadLetter => &["Write", "DescribeConfigs"],
+            Purpose::Input => &["Read"],
+            Purpose::Deltas | Purpose::Changelog | Purpose::Aggregates => &["Read", "Write"],
+            Purpose::Late | Purpose::DeadLetter => &["Write"],
         };
         allow(Role::Service, Resource::Topic(topic.name.clone()), service);
         if topic.purpose == Purpose::Input {

@@ -1,7 +1,7 @@
 //! `touchstone check`: is the configuration right, what is in force, and what does it cost in series?
 
 use super::Failure;
-use super::run::settings;
+use super::run::{connection, settings};
 use crate::config::Settings;
 use crate::engine::window::WindowKind;
 use crate::metrics::catalogue::FIGURES;
@@ -27,6 +27,7 @@ impl Check {
     /// [`Failure`]: the configuration is wrong.
     pub fn run(self) -> Result<(), Failure> {
         let settings = settings(&self.config)?;
+        connection(&settings)?;
         let mut raw = settings.raw.clone();
         raw.service.instance.clone_from(&settings.instance);
         for (name, value) in &mut raw.kafka.properties {

@@ -6,6 +6,7 @@ mod failure;
 mod generate;
 mod replay;
 mod run;
+mod security;
 pub mod service;
 mod sources;
 mod topics;

@@ -1,5 +1,6 @@
 //! `touchstone run`: the service on Kafka.
 
+use super::security::security;
 use super::service::{OpenLink, Service, stop_at_signals};
 use super::{Exit, Failure};
 use crate::clock::SystemClock;
@@ -40,11 +41,12 @@ pub fn settings(path: &Path) -> Result<Settings, Failure> {
 /// How the configured Kafka is reached.
 ///
 /// # Errors
-/// [`Failure`]: a property that may not be set.
+/// [`Failure`]: a property that may not be set, or what is said of TLS and the login is wrong.
 pub fn connection(settings: &Settings) -> Result<Connection, Failure> {
     let connection = Connection {
         bootstrap_servers: settings.raw.kafka.bootstrap_servers.clone(),
         timings: Timings::default(),
+        security: security(settings)?,
         properties: settings.raw.kafka.properties.clone(),
     };
     connection.check_properties().map_err(|error| Failure::new(Exit::Usage, error))?;

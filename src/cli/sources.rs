@@ -10,6 +10,7 @@ use crate::engine::section::Phase;
 use crate::engine::time::rfc3339;
 use crate::kafka::Connection;
 use crate::kafka::offsets::Offsets;
+use crate::mapping::this_program;
 use crate::pipeline::board::{Board, Condition};
 use crate::pipeline::folding::{FoldSettings, Folding};
 use crate::pipeline::link::{Link, LinkConfig, LinkError};
@@ -236,7 +237,11 @@ fn mend(settings: &Settings, connection: &Connection, partition: i32) -> Result<
 /// Runs the first stage over one input until every partition of it has said its last word.
 fn retire(settings: &Settings, connection: &Connection, input: usize) -> Result<(), Failure> {
     let plan = Plan { inputs: vec![settings.plan.inputs[input].clone()], ..(*settings.plan).clone() };
-    let folding = FoldSettings { inputs: vec![settings.inputs[input].clone()], ..settings.folding() };
+    let folding = FoldSettings {
+        inputs: vec![settings.inputs[input].clone()],
+        mapper: Some(this_program()?),
+        ..settings.folding()
+    };
     let all = settings.fold_link(0);
     let config = LinkConfig {
         subscriptions: vec![all.subscriptions[input].clone()],

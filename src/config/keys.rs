@@ -61,7 +61,46 @@ pub const SECTIONS: &[Section] = &[
     Section {
         header: "[kafka]",
         help: "How Kafka is reached.",
-        keys: &[key("bootstrap_servers", "\"127.0.0.1:9092\"", "host:port, several separated by commas.")],
+        keys: &[
+            key("bootstrap_servers", "\"127.0.0.1:9092\"", "host:port, several separated by commas."),
+            key(
+                "security_protocol",
+                "\"plaintext\"",
+                "\"plaintext\", \"ssl\", \"sasl_plaintext\" or \"sasl_ssl\": whether connections are encrypted, and whether we log in.",
+            ),
+            key(
+                "ssl_ca_file",
+                "\"\"",
+                "Certificates of whom we trust, PEM; a file, relative to this one. Empty: the system's.",
+            ),
+            key(
+                "ssl_certificate_file",
+                "\"\"",
+                "Our own certificate with its chain, PEM, where the cluster asks for one. Empty: none.",
+            ),
+            key("ssl_key_file", "\"\"", "Its private key, PEM."),
+            key(
+                "ssl_key_password_file",
+                "\"\"",
+                "A file that holds the password of the private key. Or TOUCHSTONE__KAFKA__SSL_KEY_PASSWORD in the environment.",
+            ),
+            key(
+                "sasl_mechanism",
+                "\"\"",
+                "How we log in under sasl_plaintext and sasl_ssl: \"PLAIN\", \"SCRAM-SHA-256\", \"SCRAM-SHA-512\" or \"OAUTHBEARER\".",
+            ),
+            key("sasl_username", "\"\"", "The user of PLAIN and SCRAM."),
+            key(
+                "sasl_password_file",
+                "\"\"",
+                "A file that holds the password of PLAIN and SCRAM. Or TOUCHSTONE__KAFKA__SASL_PASSWORD in the environment.",
+            ),
+            key(
+                "sasl_token_file",
+                "\"\"",
+                "A file that holds the token (a JWT) of OAUTHBEARER. It is read again before the token expires; whoever issues tokens replaces the file.",
+            ),
+        ],
     },
     Section {
         header: "[kafka.properties]",

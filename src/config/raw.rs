@@ -3,6 +3,7 @@
 #![expect(missing_docs, reason = "every key is described in keys.rs, and a test holds that list complete")]
 
 use super::duration::Span;
+use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -50,12 +51,41 @@ impl Default for Service {
 #[serde(default, deny_unknown_fields)]
 pub struct Kafka {
     pub bootstrap_servers: String,
+    pub security_protocol: String,
+    pub ssl_ca_file: String,
+    pub ssl_certificate_file: String,
+    pub ssl_key_file: String,
+    pub ssl_key_password_file: String,
+    /// Only from the environment.
+    #[serde(skip_serializing)]
+    pub ssl_key_password: Option<Secret>,
+    pub sasl_mechanism: String,
+    pub sasl_username: String,
+    pub sasl_password_file: String,
+    /// Only from the environment.
+    #[serde(skip_serializing)]
+    pub sasl_password: Option<Secret>,
+    pub sasl_token_file: String,
     pub properties: BTreeMap<String, String>,
 }
 
 impl Default for Kafka {
     fn default() -> Kafka {
-        Kafka { bootstrap_servers: "127.0.0.1:9092".into(), properties: BTreeMap::new() }
+        Kafka {
+            bootstrap_servers: "127.0.0.1:9092".into(),
+            security_protocol: "plaintext".into(),
+            ssl_ca_file: String::new(),
+            ssl_certificate_file: String::new(),
+            ssl_key_file: String::new(),
+            ssl_key_password_file: String::new(),
+            ssl_key_password: None,
+            sasl_mechanism: String::new(),
+            sasl_username: String::new(),
+            sasl_password_file: String::new(),
+            sasl_password: None,
+            sasl_token_file: String::new(),
+            properties: BTreeMap::new(),
+        }
     }
 }
 

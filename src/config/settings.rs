@@ -20,7 +20,7 @@ use crate::pipeline::worker::Pace;
 use crate::topics::{DELTAS_BYTES_MAX, Layout, TopicNames};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Kafka's transaction time-out, and what a commit interval must stay well below, ms.
@@ -61,6 +61,8 @@ pub enum LogFormat {
 pub struct Settings {
     /// As it was written, with the defaults: what `check` prints.
     pub raw: Raw,
+    /// Where the files that it names are looked up.
+    pub directory: PathBuf,
     /// Prefix of groups and transactional ids.
     pub application: String,
     /// Which process this is.
@@ -147,6 +149,7 @@ impl Settings {
                 "json" => LogFormat::Json,
                 other => return Err(ConfigError(format!("log.format = {other:?}: write \"text\" or \"json\""))),
             },
+            directory: directory.to_owned(),
             raw,
         })
     }

@@ -1,6 +1,7 @@
 //! The HTTP server: four pages, read only, on a thread of its own.
 
 use super::Exporter;
+use super::listener::Door;
 use crate::engine::time::rfc3339;
 use crate::pipeline::board::Condition;
 use axum::Router;
@@ -42,7 +43,7 @@ pub fn serve(address: SocketAddr, exporter: Exporter) -> anyhow::Result<Server> 
         runtime.block_on(async move {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    if let Err(error) = axum::serve(listener, pages).await {
+                    if let Err(error) = axum::serve(Door::new(listener), pages).await {
                         tracing::error!(%error, "the HTTP server ended");
                     }
                 }

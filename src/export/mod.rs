@@ -5,6 +5,7 @@
 mod families;
 mod health;
 pub mod http;
+mod listener;
 mod windows;
 
 pub use families::FAMILIES;

@@ -3,6 +3,7 @@
 //! It never changes or deletes a topic: a wrong number of partitions would tear the state apart, and retention is the
 //! operator's to shorten. What differs is listed with the command that mends it.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,12 +12,15 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
 
 use super::Connection;
-use super::clients::{self, REACH};
+use super::clients::{self, QuietConsumer, REACH};
 use super::context::Quiet;
+use super::link::reach;
+use super::security::{denied, is_denied};
 use crate::pipeline::link::LinkError;
 use crate::topics::{Purpose, Topic};
 
@@ -71,8 +75,10 @@ struct Found {
 
 /// A connection that administers topics.
 pub struct Admin {
-    client: AdminClient<Quiet>,
-    address: String,
+    connection: Connection,
+    /// Asks for metadata: it hears why it is refused, which the client below does not.
+    asking: QuietConsumer,
+    client: OnceCell<AdminClient<Quiet>>,
 }
 
 impl Admin {
@@ -82,15 +88,33 @@ impl Admin {
     /// [`AdminError::Unreachable`] when no broker answers within about ten seconds, naming the address.
     pub fn open(connection: &Connection) -> Result<Self, AdminError> {
         connection.check_properties().map_err(|error| AdminError::Refused(error.to_string()))?;
-        let client: AdminClient<Quiet> = clients::create(&connection.base(), Quiet)
-            .map_err(|error: LinkError| AdminError::Refused(error.to_string()))?;
-        let admin = Self { client, address: connection.bootstrap_servers.clone() };
-        admin.client.inner().fetch_metadata(None, REACH).map_err(|error| admin.unreachable(&error))?;
-        Ok(admin)
+        let failed = |error| match error {
+            LinkError::Unavailable(reason) => AdminError::Unreachable(reason),
+            LinkError::Lost(reason) | LinkError::Fatal(reason) => AdminError::Refused(reason),
+        };
+        let asking = clients::quiet(connection, &clients::asking(connection)).map_err(failed)?;
+        reach(&asking, connection).map_err(failed)?;
+        Ok(Self { connection: connection.clone(), asking, client: OnceCell::new() })
+    }
+
+    /// The client that changes and describes.
+    fn client(&self) -> Result<&AdminClient<Quiet>, AdminError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        if self.connection.security.by_token() {
+            // librdkafka's administrator cannot be handed one.
+            let reason = "topics cannot be created or compared with a token (OAUTHBEARER): log in with a password or a certificate for this command";
+            return Err(AdminError::Refused(reason.into()));
+        }
+        let made: Result<AdminClient<Quiet>, LinkError> =
+            clients::create(&self.connection.base(), Quiet::new(&self.connection));
+        let made = made.map_err(|error| AdminError::Refused(error.to_string()))?;
+        Ok(self.client.get_or_init(|| made))
     }
 
     fn unreachable(&self, error: &dyn fmt::Display) -> AdminError {
-        let (address, seconds) = (&self.address, REACH.as_secs());
+        let (address, seconds) = (&self.connection.bootstrap_servers, REACH.as_secs());
         AdminError::Unreachable(format!("no Kafka broker answers at {address} within {seconds} s ({error})"))
     }
 
@@ -110,13 +134,16 @@ impl Admin {
         }
         let new: Vec<NewTopic<'_>> = missing.iter().map(|topic| describe_new(topic)).collect();
         let results =
-            block_on(self.client.create_topics(&new, &options())).map_err(|error| self.unreachable(&error))?;
+            block_on(self.client()?.create_topics(&new, &options())).map_err(|error| self.unreachable(&error))?;
         let mut created = Vec::new();
         for result in results {
             match result {
                 Ok(name) => created.push(name),
                 // Somebody else was quicker.
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((name, code)) if is_denied(code) => {
+                    return Err(AdminError::Refused(denied(&format!("the topic {name}, to create it"))));
+                }
                 Err((name, error)) => {
                     return Err(AdminError::Refused(format!("topic {name} was not created: {error}")));
                 }
@@ -171,11 +198,13 @@ impl Admin {
         if specifiers.is_empty() {
             return Ok(differences);
         }
-        let described = block_on(self.client.describe_configs(&specifiers, &options()));
+        let described = block_on(self.client()?.describe_configs(&specifiers, &options()));
         let described = described.map_err(|error| self.unreachable(&error))?;
         for (topic, config) in existing.into_iter().zip(described) {
-            let config =
-                config.map_err(|error| AdminError::Refused(format!("topic {}: its settings: {error}", topic.name)))?;
+            let config = config.map_err(|code| {
+                let what = format!("the settings of topic {}", topic.name);
+                AdminError::Refused(if is_denied(code) { denied(&what) } else { format!("{what}: {code}") })
+            })?;
             differences.extend(settings(topic, &config));
         }
         Ok(differences)
@@ -194,8 +223,11 @@ impl Admin {
     }
 
     fn find(&self, name: &str) -> Result<Option<Found>, AdminError> {
-        let metadata =
-            self.client.inner().fetch_metadata(Some(name), REACH).map_err(|error| self.unreachable(&error))?;
+        let metadata = self.asking.fetch_metadata(Some(name), REACH).map_err(|error| self.unreachable(&error))?;
+        let error = metadata.topics().first().and_then(|topic| topic.error());
+        if error.is_some_and(|error| is_denied(error.into())) {
+            return Err(AdminError::Refused(denied(&format!("the topic {name}"))));
+        }
         let found = metadata.topics().first().filter(|topic| topic.error().is_none() && !topic.partitions().is_empty());
         Ok(found.map(|topic: &MetadataTopic| Found {
             partitions: topic.partitions().len(),

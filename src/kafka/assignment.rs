@@ -14,6 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionLi
 
 use super::clients::{ASK, QuietConsumer};
 use super::context::{GroupContext, Named};
+use super::security::{denied, is_denied};
 use crate::pipeline::link::{Assigned, LinkConfig, LinkError, PartitionId, Start};
 
 /// How long the first record of a log may take to arrive.
@@ -137,6 +138,10 @@ pub(super) fn out_of_range(name: &str, offset: i64, low: i64, high: i64) -> Opti
 /// How many partitions a topic has.
 pub(super) fn partition_count<C: ConsumerContext>(client: &BaseConsumer<C>, topic: &str) -> Result<i32, LinkError> {
     let metadata = client.fetch_metadata(Some(topic), ASK).map_err(|error| unavailable(topic, &error))?;
+    let found = metadata.topics().first().and_then(|found| found.error());
+    if found.is_some_and(|error| is_denied(error.into())) {
+        return Err(LinkError::Fatal(denied(&format!("the topic {topic}"))));
+    }
     let count = metadata.topics().first().filter(|found| found.error().is_none()).map_or(0, |t| t.partitions().len());
     if count == 0 {
         return Err(LinkError::Lost(format!(

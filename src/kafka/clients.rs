@@ -116,6 +116,21 @@ where
     config.create_with_context(context).map_err(|error| LinkError::Fatal(format!("a Kafka client: {error}")))
 }
 
+/// A consumer that hears nothing but what is asked of it. It is polled by nobody, so what it needs to be told before it
+/// can connect is told here.
+pub(super) fn quiet(connection: &Connection, config: &ClientConfig) -> Result<QuietConsumer, LinkError> {
+    let consumer: QuietConsumer = create(config, Quiet::new(connection))?;
+    serve(connection, &consumer, Duration::from_millis(200));
+    Ok(consumer)
+}
+
+/// Serves what a consumer without records asks for: tokens, and errors to be heard.
+pub(super) fn serve(connection: &Connection, consumer: &QuietConsumer, wait: Duration) {
+    if connection.security.by_token() {
+        while consumer.poll(wait).is_some() {}
+    }
+}
+
 /// Drops a client on a thread of its own and waits for that no longer than `limit`: librdkafka has no bound of its own.
 pub(super) fn let_go<T: Send + 'static>(client: T, limit: Duration) {
     let (done, wait) = mpsc::channel();

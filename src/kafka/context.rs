@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError;
@@ -16,6 +16,9 @@ use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
+
+use super::Connection;
+use super::security::{Access, is_news};
 
 /// A partition by its topic's name, as librdkafka speaks of it.
 pub(super) type Named = (String, i32);
@@ -42,13 +45,25 @@ pub(super) struct GroupContext {
     heard: Mutex<Heard>,
     news: AtomicBool,
     session: Duration,
+    access: Access,
 }
 
 impl GroupContext {
-    /// For a consumer with this session time-out.
-    pub fn new(session: Duration) -> Self {
+    /// For a consumer of this connection.
+    pub fn new(connection: &Connection) -> Self {
+        let session = connection.timings.session;
         let heard = Heard { calls: VecDeque::new(), metadata: None, polled_at: Instant::now(), stale: false };
-        Self { heard: Mutex::new(heard), news: AtomicBool::new(false), session }
+        Self {
+            heard: Mutex::new(heard),
+            news: AtomicBool::new(false),
+            session,
+            access: Access::new(&connection.security),
+        }
+    }
+
+    /// How the cluster has refused us last.
+    pub fn refusal(&self) -> Option<String> {
+        self.access.refusal()
     }
 
     /// The worker's poll returns.
@@ -96,11 +111,18 @@ impl GroupContext {
 }
 
 impl ClientContext for GroupContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.access.token()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         forward(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.access.heard(&error, reason);
         tracing::debug!(%error, reason, "consumer");
     }
 }
@@ -139,15 +161,40 @@ fn report(result: Result<(), KafkaError>) {
 }
 
 /// For clients from which nothing needs to be heard.
-#[derive(Debug, Default)]
-pub(super) struct Quiet;
+#[derive(Debug)]
+pub(super) struct Quiet {
+    access: Access,
+}
+
+impl Quiet {
+    pub fn new(connection: &Connection) -> Self {
+        Self { access: Access::new(&connection.security) }
+    }
+
+    /// Whether an error said that we may not do what we did.
+    pub fn is_denied(&self) -> bool {
+        self.access.is_denied()
+    }
+
+    /// How the cluster has refused us last.
+    pub fn refusal(&self) -> Option<String> {
+        self.access.refusal()
+    }
+}
 
 impl ClientContext for Quiet {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.access.token()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         forward(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.access.heard(&error, reason);
         tracing::debug!(%error, reason, "client");
     }
 }
@@ -155,13 +202,22 @@ impl ClientContext for Quiet {
 impl ConsumerContext for Quiet {}
 
 /// Hears the producer's delivery reports and errors.
-#[derive(Default)]
 pub(super) struct Deliveries {
+    access: Access,
     failed: Mutex<Option<(KafkaError, String)>>,
     troubled: AtomicBool,
 }
 
 impl Deliveries {
+    pub fn new(connection: &Connection) -> Self {
+        Self { access: Access::new(&connection.security), failed: Mutex::default(), troubled: AtomicBool::new(false) }
+    }
+
+    /// How the cluster has refused us last.
+    pub fn refusal(&self) -> Option<String> {
+        self.access.refusal()
+    }
+
     /// The first record that was refused since the last call, and where it was to go.
     pub fn take_failure(&self) -> Option<(KafkaError, String)> {
         self.failed.lock().expect("nothing panics while it holds this lock").take()
@@ -174,12 +230,19 @@ impl Deliveries {
 }
 
 impl ClientContext for Deliveries {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.access.token()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         forward(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.troubled.store(true, Ordering::Release);
+        self.access.heard(&error, reason);
         tracing::debug!(%error, reason, "producer");
     }
 }
@@ -199,7 +262,9 @@ impl ProducerContext for Deliveries {
 fn forward(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-            tracing::warn!(facility, "librdkafka: {message}");
+            if is_news(message) {
+                tracing::warn!(facility, "librdkafka: {message}");
+            }
         }
         _ => tracing::debug!(facility, "librdkafka: {message}"),
     }

@@ -5,6 +5,7 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
+use super::security::{denied, is_denied};
 use crate::pipeline::link::LinkError;
 
 /// What to do after a transactional call failed.
@@ -52,7 +53,9 @@ pub(super) fn is_impossible(error: &KafkaError) -> bool {
 }
 
 /// What an error met while consuming means for the worker; `None` when librdkafka mends it by itself.
-pub(super) fn consuming(error: &KafkaError) -> Option<LinkError> {
+///
+/// `refusal` is how the cluster has refused the client, if it has.
+pub(super) fn consuming(error: &KafkaError, refusal: Option<String>) -> Option<LinkError> {
     let code = match error {
         KafkaError::MessageConsumptionFatal(code) => return Some(LinkError::Fatal(format!("consumer: {code}"))),
         KafkaError::MessageConsumption(code) => *code,
@@ -61,13 +64,15 @@ pub(super) fn consuming(error: &KafkaError) -> Option<LinkError> {
     };
     match code {
         Code::Fatal => Some(LinkError::Fatal(format!("consumer: {code}"))),
-        Code::AllBrokersDown => Some(LinkError::Unavailable("no broker can be reached; still trying".into())),
+        Code::AllBrokersDown => {
+            let why = refusal.unwrap_or_else(|| "no broker can be reached; still trying".into());
+            Some(LinkError::Unavailable(why))
+        }
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
             Some(LinkError::Lost(format!("a subscribed topic does not exist ({code}); `touchstone topics` lists them")))
         }
-        Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed => {
-            Some(LinkError::Lost(format!("{code}; `touchstone topics` prints the access that is needed")))
-        }
+        Code::Authentication | Code::SSL => refusal.map(LinkError::Unavailable),
+        code if is_denied(code) => Some(LinkError::Lost(denied("what it reads"))),
         _ => None,
     }
 }

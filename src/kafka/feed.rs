@@ -45,7 +45,7 @@ impl Feed {
             .set("partitioner", "murmur2_random")
             .set("queue.buffering.max.messages", "200000")
             .set("message.timeout.ms", STALLED.as_millis().to_string());
-        let client = clients::create(&config, Deliveries::default())?;
+        let client = clients::create(&config, Deliveries::new(connection))?;
         Ok(Feed { client, topic: topic.to_owned(), unchecked: 0 })
     }
 

@@ -16,11 +16,12 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::assignment::{Placing, committed_of, out_of_range, partition_count, unavailable};
 use super::clients::{self, ASK, QuietConsumer, let_go};
-use super::context::{Called, GroupContext, Named, Quiet};
+use super::context::{Called, GroupContext, Named};
 use super::error::{consuming, is_out_of_range};
 use super::message::{identify, with_record};
 use super::producer::Transactional;
 use super::reader::{KafkaReader, Span};
+use super::security::denied;
 use super::{Connection, clients::REACH};
 use crate::pipeline::link::{
     Assigned, Commit, CommitError, Link, LinkConfig, LinkError, PartitionId, Reader, Rebalance, Take,
@@ -28,6 +29,9 @@ use crate::pipeline::link::{
 
 /// How long the first attempt to place partitions may block; each further one twice as long, up to eight times.
 const FIRST_TRY: Duration = Duration::from_millis(250);
+
+/// Between two looks whether a broker that does not answer has refused us.
+const KNOCK: Duration = Duration::from_millis(300);
 
 /// How long a seek waits for a partition whose fetcher is just starting.
 const SEEK: Duration = Duration::from_secs(5);
@@ -74,15 +78,17 @@ pub struct KafkaLink {
 impl KafkaLink {
     pub(super) fn open(connection: &Connection, config: &LinkConfig) -> Result<Self, LinkError> {
         connection.check_properties().map_err(|error| LinkError::Fatal(error.to_string()))?;
-        let asking: QuietConsumer = clients::create(&clients::asking(connection), Quiet)?;
+        let asking = clients::quiet(connection, &clients::asking(connection))?;
         reach(&asking, connection)?;
         for subscription in &config.subscriptions {
             partition_count(&asking, &subscription.topic)?;
         }
         let producer = Transactional::open(connection, config)?;
-        let aside = Some(open_aside(connection, &config.group)?);
+        let aside = open_aside(connection, &config.group)?;
+        may_join(&aside, config)?;
+        let aside = Some(aside);
         let member: BaseConsumer<GroupContext> =
-            clients::create(&clients::member(connection, config), GroupContext::new(connection.timings.session))?;
+            clients::create(&clients::member(connection, config), GroupContext::new(connection))?;
         subscribe(&member, config)?;
         Ok(Self {
             connection: connection.clone(),
@@ -277,7 +283,9 @@ impl KafkaLink {
                     }
                 }
                 Some(Err(error)) if is_out_of_range(&error) => return self.find_lost(),
-                Some(Err(error)) => consuming(&error).map_or(Ok(()), Err)?,
+                Some(Err(error)) => {
+                    consuming(&error, member.context().refusal()).map_or(Ok(()), Err)?;
+                }
                 None if taken > 0 || Instant::now() >= deadline => break,
                 None => {}
             }
@@ -316,6 +324,9 @@ impl KafkaLink {
 impl Link for KafkaLink {
     fn poll(&mut self, max: usize, wait: Duration, take: &mut Take<'_>) -> Result<Vec<Rebalance>, LinkError> {
         self.rejoin()?;
+        for client in self.aside.iter().chain(self.groups.values()).chain([&self.asking]) {
+            clients::serve(&self.connection, client, Duration::ZERO);
+        }
         if self.events.is_empty() {
             let wait = if self.is_due() { Duration::ZERO } else { wait };
             self.take_records(max, wait, take)?;
@@ -383,7 +394,8 @@ impl Link for KafkaLink {
     }
 
     fn recycle(&mut self) -> Result<(), LinkError> {
-        self.producer.renew()?;
+        // Without a producer the tasks begin again all the same: the next commit asks for one.
+        let renewed = self.producer.renew().map_err(|error| LinkError::Unavailable(error.to_string()));
         let gone: Vec<PartitionId> = self.owned.keys().copied().collect();
         for &id in &gone {
             self.pause(id)?;
@@ -394,7 +406,7 @@ impl Link for KafkaLink {
         if !gone.is_empty() {
             self.events.push(Rebalance::Revoked(gone));
         }
-        Ok(())
+        renewed
     }
 
     fn drained(&mut self, partition: PartitionId, position: i64) -> Result<(bool, i64), LinkError> {
@@ -435,7 +447,7 @@ impl Link for KafkaLink {
         let mut list = TopicPartitionList::new();
         list.add_partition_range(topic, 0, count - 1);
         if !self.groups.contains_key(group) {
-            let client: QuietConsumer = clients::create(&clients::looking(&self.connection, group), Quiet)?;
+            let client = clients::quiet(&self.connection, &clients::looking(&self.connection, group))?;
             self.groups.insert(group.to_owned(), client);
         }
         let asked = self.groups[group].committed_offsets(list, ASK).map_err(|error| unavailable(group, &error))?;
@@ -496,19 +508,49 @@ fn subscribe(member: &BaseConsumer<GroupContext>, config: &LinkConfig) -> Result
     member.subscribe(&topics).map_err(|error| LinkError::Fatal(error.to_string()))
 }
 
+/// Whether the cluster lets us into the group: it is asked for what is committed.
+fn may_join(client: &QuietConsumer, config: &LinkConfig) -> Result<(), LinkError> {
+    let Some(subscription) = config.subscriptions.first() else { return Ok(()) };
+    let deadline = Instant::now() + ASK;
+    loop {
+        let list = single(&(subscription.topic.clone(), 0));
+        let asked = client.committed_offsets(list, KNOCK).is_ok();
+        // Without a coordinator there is no answer, but an error that is heard while it is polled.
+        while client.poll(Duration::ZERO).is_some() {}
+        if client.context().is_denied() {
+            return Err(LinkError::Fatal(denied(&format!("the group {}", config.group))));
+        }
+        // What else it may be is met again, with more patience.
+        if asked || Instant::now() >= deadline {
+            return Ok(());
+        }
+    }
+}
+
 /// A consumer that reads beside the group.
 fn open_aside(connection: &Connection, group: &str) -> Result<QuietConsumer, LinkError> {
     let mut config = clients::reading(connection, group);
     config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
-    clients::create(&config, Quiet)
+    clients::quiet(connection, &config)
 }
 
-/// Waits for the first answer of a broker.
+/// Waits for the first answer of a broker; one that refuses us is not asked again.
 pub(super) fn reach(client: &QuietConsumer, connection: &Connection) -> Result<(), LinkError> {
-    client.fetch_metadata(None, REACH).map(drop).map_err(|error| {
-        let (address, seconds) = (&connection.bootstrap_servers, REACH.as_secs());
-        LinkError::Unavailable(format!("no Kafka broker answers at {address} within {seconds} s ({error})"))
-    })
+    let deadline = Instant::now() + REACH;
+    loop {
+        let Err(error) = client.fetch_metadata(None, KNOCK) else { return Ok(()) };
+        // Errors are heard while it is polled.
+        while client.poll(Duration::ZERO).is_some() {}
+        if let Some(refusal) = client.context().refusal() {
+            return Err(LinkError::Fatal(refusal));
+        }
+        if Instant::now() >= deadline {
+            let (address, seconds) = (&connection.bootstrap_servers, REACH.as_secs());
+            return Err(LinkError::Unavailable(format!(
+                "no Kafka broker answers at {address} within {seconds} s ({error})"
+            )));
+        }
+    }
 }
 
 fn single((topic, partition): &Named) -> TopicPartitionList {

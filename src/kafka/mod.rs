@@ -14,6 +14,7 @@ mod message;
 pub mod offsets;
 mod producer;
 mod reader;
+pub mod security;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 
 pub use self::link::KafkaLink;
+use self::security::Security;
 use crate::pipeline::link::{LinkConfig, LinkError};
 
 /// The time-outs of a worker's clients. The configuration checks their relations.
@@ -57,15 +59,18 @@ pub struct Connection {
     pub bootstrap_servers: String,
     /// The time-outs.
     pub timings: Timings,
+    /// TLS and login.
+    pub security: Security,
     /// librdkafka settings from the configuration; they may not touch [`RESERVED`].
     pub properties: BTreeMap<String, String>,
 }
 
 /// Settings that carry a guarantee, or that have a key of their own in the configuration.
-pub const RESERVED: [&str; 29] = [
+pub const RESERVED: [&str; 47] = [
     "acks",
     "auto.commit.enable",
     "auto.offset.reset",
+    "batch.size",
     "bootstrap.servers",
     "delivery.timeout.ms",
     "enable.auto.commit",
@@ -73,6 +78,7 @@ pub const RESERVED: [&str; 29] = [
     "enable.gapless.guarantee",
     "enable.idempotence",
     "enable.partition.eof",
+    "enable.sasl.oauthbearer.unsecure.jwt",
     "group.id",
     "heartbeat.interval.ms",
     "isolation.level",
@@ -89,7 +95,23 @@ pub const RESERVED: [&str; 29] = [
     "queue.buffering.max.messages",
     "request.required.acks",
     "retries",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.config",
+    "sasl.password",
+    "sasl.username",
+    "security.protocol",
     "session.timeout.ms",
+    "ssl.ca.location",
+    "ssl.ca.pem",
+    "ssl.certificate.location",
+    "ssl.certificate.pem",
+    "ssl.key.location",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl.keystore.location",
+    "ssl.keystore.password",
     "transaction.timeout.ms",
     "transactional.id",
 ];
@@ -97,7 +119,7 @@ pub const RESERVED: [&str; 29] = [
 /// A librdkafka setting that may not be overridden.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "[kafka.properties] must not set {key}: exactly-once depends on it, or it has a key of its own; remove it (reserved: {})",
+    "[kafka.properties] must not set {key}: exactly-once depends on it, or it has a key of its own under [kafka]; remove it (reserved: {})",
     RESERVED.join(", ")
 )]
 pub struct ReservedProperty {
@@ -109,7 +131,8 @@ impl Connection {
     /// A connection with everything but the address at its default.
     pub fn new(bootstrap_servers: &str) -> Self {
         let (timings, properties) = (Timings::default(), BTreeMap::new());
-        Self { bootstrap_servers: bootstrap_servers.to_owned(), timings, properties }
+        let security = Security::default();
+        Self { bootstrap_servers: bootstrap_servers.to_owned(), timings, security, properties }
     }
 
     /// Checks that no property touches a guarantee.
@@ -143,6 +166,7 @@ impl Connection {
             config.set(key, value);
         });
         config.set("bootstrap.servers", &self.bootstrap_servers);
+        self.security.apply(&mut config);
         config
     }
 }

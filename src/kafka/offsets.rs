@@ -9,7 +9,6 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::Connection;
 use super::assignment::{committed_of, partition_count, unavailable};
 use super::clients::{self, ASK, QuietConsumer};
-use super::context::Quiet;
 use super::link::reach;
 use super::reader::{KafkaReader, Span};
 use crate::pipeline::link::{LinkError, Reader};
@@ -27,7 +26,7 @@ impl Offsets {
     /// # Errors
     /// [`LinkError::Unavailable`] when no broker answers, naming the address.
     pub fn open(connection: &Connection, group: &str) -> Result<Self, LinkError> {
-        let client: QuietConsumer = clients::create(&clients::reading(connection, group), Quiet)?;
+        let client = clients::quiet(connection, &clients::reading(connection, group))?;
         reach(&client, connection)?;
         Ok(Self { connection: connection.clone(), group: group.to_owned(), client })
     }

@@ -18,6 +18,7 @@ use super::Connection;
 use super::clients::{self, let_go};
 use super::context::Deliveries;
 use super::error::{Step, is_impossible, step};
+use super::security::{denied, is_denied};
 use crate::pipeline::link::{CommitError, LinkConfig, LinkError, Output};
 
 /// A commit that took longer makes the producer suspect.
@@ -46,16 +47,22 @@ impl Transactional {
         Ok(producer)
     }
 
-    /// A new client under the same id.
+    /// A new client under the same id. `Fatal` where the cluster does not let us.
     pub fn renew(&mut self) -> Result<(), LinkError> {
         self.close();
-        let client: Client = clients::create(&clients::writing(&self.connection, &self.config), Deliveries::default())?;
+        let client: Client =
+            clients::create(&clients::writing(&self.connection, &self.config), Deliveries::new(&self.connection))?;
         let deadline = Instant::now() + 3 * self.connection.timings.transaction;
         while let Err(error) = client.init_transactions(clients::REACH) {
             if step(&error) != Step::Repeat || Instant::now() >= deadline {
-                let message = format!("transactional id {}: {error}", self.config.transactional_id);
+                let id = &self.config.transactional_id;
+                let refusal = match error.rdkafka_error_code() {
+                    Some(code) if is_denied(code) => Some(denied(&format!("the transactional id {id}"))),
+                    _ => client.context_of().refusal(),
+                };
+                let message = format!("transactional id {id}: {error}");
                 let_go(client, clients::ASK);
-                return Err(LinkError::Unavailable(message));
+                return Err(refusal.map_or(LinkError::Unavailable(message), LinkError::Fatal));
             }
         }
         self.client = Some(client);
@@ -184,7 +191,10 @@ fn repeat(
 }
 
 fn refused(error: &KafkaError, place: &str) -> CommitError {
-    let reason = format!("{place}: {error}");
+    let reason = match error.rdkafka_error_code() {
+        Some(code) if is_denied(code) => denied(&format!("{place}, for writing")),
+        _ => format!("{place}: {error}"),
+    };
     if is_impossible(error) { CommitError::Impossible(reason) } else { CommitError::Aborted(reason) }
 }
 

@@ -7,14 +7,13 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Connection;
 use super::clients::{self, ASK, QuietConsumer, let_go};
-use super::context::Quiet;
 use super::error::{consuming, is_out_of_range};
 use super::message::with_record;
 use crate::pipeline::link::{LinkError, Reader};
@@ -51,7 +50,7 @@ impl KafkaReader {
     pub fn open(connection: &Connection, group: &str, span: Span, settle: bool) -> Result<Self, LinkError> {
         let mut config = clients::reading(connection, group);
         config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
-        let consumer: BaseConsumer<Quiet> = clients::create(&config, Quiet)?;
+        let consumer = clients::quiet(connection, &config)?;
         Ok(Self::over(consumer, span, settle))
     }
 
@@ -133,7 +132,7 @@ impl KafkaReader {
                 Some(Err(error)) if is_out_of_range(&error) => {
                     return Err(LinkError::Lost(format!("offset {} of {} is gone", self.position, self.name())));
                 }
-                Some(Err(error)) => consuming(&error).map_or(Ok(()), Err)?,
+                Some(Err(error)) => consuming(&error, consumer.context().refusal()).map_or(Ok(()), Err)?,
             }
         }
         if self.done {

@@ -20,7 +20,7 @@ const INSTALL: &str = "the tests against a real Kafka need Java 17 and Maven \
     or TOUCHSTONE_TEST_KAFKA=none to leave them out";
 
 static ADDRESS: OnceLock<Result<String, String>> = OnceLock::new();
-static GUARD: Mutex<Option<Child>> = Mutex::new(None);
+static GUARDS: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
 /// Whether the tests against Kafka are left out.
 pub fn is_left_out() -> bool {
@@ -32,58 +32,85 @@ pub fn address() -> Result<String, String> {
     ADDRESS.get_or_init(|| std::env::var(VARIABLE).map_or_else(|_| start(), Ok)).clone()
 }
 
-/// Ends the broker that was started, and waits until its directory is gone.
+/// Ends the brokers that were started, and waits until their directories are gone.
 pub fn stop() {
-    if let Some(mut guard) = GUARD.lock().expect("no test panics while it starts the broker").take() {
+    for mut guard in GUARDS.lock().expect("no test panics while it starts a broker").drain(..) {
         drop(guard.stdin.take());
         let _ = guard.wait();
     }
 }
 
 fn start() -> Result<String, String> {
-    let classes = jars()?;
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kafka-{}", std::process::id()));
-    let failed = |error: std::io::Error| format!("{}: {error}", root.display());
-    fs::create_dir_all(&root).map_err(failed)?;
-    let (port, controller) = (free_port().map_err(failed)?, free_port().map_err(failed)?);
-    let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kafka/server.properties");
-    let properties = fs::read_to_string(&template)
-        .map_err(failed)?
-        .replace("CONTROLLER_PORT", &controller.to_string())
-        .replace("PORT", &port.to_string())
-        .replace("DATA", &root.join("data").display().to_string());
-    fs::write(root.join("server.properties"), properties).map_err(failed)?;
-    let guard = guard(&root, &classes).map_err(|error| format!("{error}: {INSTALL}"))?;
-    *GUARD.lock().expect("no test panics while it starts the broker") = Some(guard);
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if Instant::now() >= deadline {
-            let log = fs::read_to_string(root.join("log")).unwrap_or_default();
-            return Err(format!("Kafka did not start within 60 s; {INSTALL}\n{log}"));
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let broker = Broker::new("kafka")?;
+    let port = broker.port;
+    broker.start("", &[])?;
     Ok(format!("127.0.0.1:{port}"))
 }
 
+/// A broker that is about to be started, in a directory of its own.
+pub struct Broker {
+    /// Its directory.
+    pub root: PathBuf,
+    /// Its plain listener.
+    pub port: u16,
+    classes: PathBuf,
+}
+
+impl Broker {
+    /// One of that name; its directory is there.
+    pub fn new(name: &str) -> Result<Broker, String> {
+        let classes = jars()?;
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&root).map_err(|error| format!("{}: {error}", root.display()))?;
+        Ok(Broker { root, port: free_port().map_err(|error| error.to_string())?, classes })
+    }
+
+    /// Starts it with what `more` says beyond the shipped properties, and these options of the storage tool.
+    pub fn start(self, more: &str, format: &[&str]) -> Result<(), String> {
+        let Broker { root, port, classes } = self;
+        let failed = |error: std::io::Error| format!("{}: {error}", root.display());
+        let controller = free_port().map_err(failed)?;
+        let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kafka/server.properties");
+        let properties = (fs::read_to_string(&template).map_err(failed)? + "\n" + more)
+            .replace("CONTROLLER_PORT", &controller.to_string())
+            .replace("PLAIN_PORT", &port.to_string())
+            .replace(":PORT", &format!(":{port}"))
+            .replace("DATA", &root.join("data").display().to_string());
+        fs::write(root.join("server.properties"), properties).map_err(failed)?;
+        let guard = guard(&root, &classes, format).map_err(|error| format!("{error}: {INSTALL}"))?;
+        GUARDS.lock().expect("no test panics while it starts a broker").push(guard);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if Instant::now() >= deadline {
+                let log = fs::read_to_string(root.join("log")).unwrap_or_default();
+                return Err(format!("Kafka did not start within 60 s; {INSTALL}\n{log}"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+}
+
 /// The shell that outlives us by a moment. It ignores an interrupt from the terminal: it still has to clean up.
-fn guard(root: &Path, classes: &Path) -> std::io::Result<Child> {
+fn guard(root: &Path, classes: &Path, format: &[&str]) -> std::io::Result<Child> {
     let script = r#"
         trap '' INT TERM HUP
         java="java -Xmx512m -Xms256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true"
-        cd "$1" || exit 1
-        $java -cp "$2/*" kafka.tools.StorageTool format -t dG91Y2hzdG9uZS10ZXN0cw \
-            -c server.properties --standalone --ignore-formatted >log 2>&1 </dev/null
-        $java -cp "$2/*" kafka.Kafka server.properties >>log 2>&1 </dev/null &
+        root=$1; classes=$2; shift 2
+        cd "$root" || exit 1
+        $java -cp "$classes/*" kafka.tools.StorageTool format -t dG91Y2hzdG9uZS10ZXN0cw \
+            -c server.properties --standalone --ignore-formatted "$@" >log 2>&1 </dev/null
+        $java -cp "$classes/*" kafka.Kafka server.properties >>log 2>&1 </dev/null &
         broker=$!
         cat >/dev/null
         kill -9 "$broker"
         wait "$broker"
-        cd / && rm -rf "$1"
+        cd / && rm -rf "$root"
     "#;
     Command::new("sh")
         .args(["-c", script, "kafka-for-tests"])
         .args([root, classes])
+        .args(format)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -117,6 +144,7 @@ fn jars() -> Result<PathBuf, String> {
     Ok(kept)
 }
 
-fn free_port() -> std::io::Result<u16> {
+/// A port that is free now.
+pub fn free_port() -> std::io::Result<u16> {
     TcpListener::bind("127.0.0.1:0")?.local_addr().map(|address| address.port())
 }

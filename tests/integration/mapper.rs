@@ -303,7 +303,7 @@ fn through_the_pipeline() -> Result<(), Failed> {
     }
     // A filter that spins: what lies behind it still waits when the commit fails.
     let spins = kills.replace("[range(1e12)]", "def f: f; f");
-    let aborted: Vec<(usize, Fault)> = (1..5).map(|commit| (commit, Fault::Aborted)).collect();
+    let aborted: Vec<(usize, Fault)> = (1..16).step_by(2).map(|commit| (commit, Fault::Aborted)).collect();
     assert!(run(&spins, Some(PROGRAM), &aborted) == expected, "aborted while records wait");
     Ok(())
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::planted;
+
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_touchstone");
 
@@ -26,6 +28,15 @@ impl Service {
         Service::spawn(command, address, directory.join(format!("{instance}.log")))
     }
 
+    /// The same, with one more variable in its environment.
+    pub fn start_with(config: &Path, instance: &str, directory: &Path, (name, value): (&str, &str)) -> Service {
+        let address = free_address();
+        let mut command = Command::new(PROGRAM);
+        command.args(["run", "--config"]).arg(config).env(name, value);
+        command.env("TOUCHSTONE__SERVICE__INSTANCE", instance).env("TOUCHSTONE__EXPORT__LISTEN", &address);
+        Service::spawn(command, address, directory.join(format!("{instance}.log")))
+    }
+
     /// Starts the demo; its log goes to a file in `directory`.
     pub fn demo(directory: &Path) -> Service {
         let address = free_address();
@@ -40,8 +51,19 @@ impl Service {
         Service { child, address, log }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The body of a page, with its status; `None` while nothing answers.
     pub fn get(&self, page: &str) -> Option<(u16, String)> {
+        let answer = self.ask(page)?;
+        planted::look(page, &answer.1);
+        Some(answer)
+    }
+
+    fn ask(&self, page: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(&self.address).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         write!(stream, "GET {page} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
@@ -89,6 +111,7 @@ impl Drop for Service {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        planted::look("the log", &self.log());
     }
 }
 
@@ -99,7 +122,36 @@ fn free_address() -> String {
 
 /// Runs the program to its end.
 pub fn run(arguments: &[&str]) -> Output {
-    Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().unwrap()
+    run_with(arguments, &[])
+}
+
+/// Runs the program to its end, with these variables in its environment. One that does not end within a minute is killed.
+pub fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).envs(environment.iter().copied()).stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (ended, watched) = std::sync::mpsc::channel::<()>();
+    let id = child.id().to_string();
+    let watch = std::thread::spawn(move || {
+        if watched.recv_timeout(Duration::from_secs(60)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-9", &id]).status();
+        }
+    });
+    let mut errors = child.stderr.take().unwrap();
+    let errors = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        errors.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    let mut stdout = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+    let stderr = errors.join().unwrap();
+    let output = Output { status: child.wait().unwrap(), stdout, stderr };
+    drop(ended);
+    watch.join().unwrap();
+    planted::look(&arguments.join(" "), &String::from_utf8_lossy(&output.stdout));
+    planted::look(&arguments.join(" "), &String::from_utf8_lossy(&output.stderr));
+    output
 }
 
 /// Waits until something holds; fails after `within`, saying what did not come.

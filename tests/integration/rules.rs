@@ -29,6 +29,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         "metrics",
         "pipeline",
         "record",
+        "secret",
         "statistics",
         "telemetry",
         "topics",
@@ -40,6 +41,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("lib", all.to_vec()),
         ("cli", all.to_vec()),
         ("record", vec![]),
+        ("secret", vec![]),
         ("clock", vec![]),
         ("telemetry", vec![]),
         ("statistics", vec![]),
@@ -53,9 +55,9 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("aggregate", vec!["engine"]),
         ("pipeline", vec!["engine", "touchpoint", "mapping", "record", "clock", "aggregate"]),
         ("memory", vec!["pipeline", "record", "topics"]),
-        ("kafka", vec!["pipeline", "record", "topics"]),
+        ("kafka", vec!["secret", "pipeline", "record", "topics"]),
         ("export", vec!["engine", "metrics", "statistics", "pipeline", "clock"]),
-        ("config", vec!["engine", "metrics", "mapping", "pipeline", "topics", "touchpoint"]),
+        ("config", vec!["secret", "engine", "metrics", "mapping", "pipeline", "topics", "touchpoint"]),
     ]
     .into()
 }
