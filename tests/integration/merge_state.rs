@@ -105,7 +105,7 @@ fn restored() -> Result<(), Failed> {
             }
             if checkpoint && dies {
                 reborn = Merge::new(Arc::clone(&stream.plan), 0, 0);
-                changelog.iter().for_each(|(key, value)| reborn.restore(key, Some(value)).unwrap());
+                changelog.iter().for_each(|(key, value)| reborn.restore(key, Some(value)));
                 assert_eq!(reborn.base_restored(&made.metadata), Ok(stream.next));
                 reborn.restored(made.offset);
                 // The count of what went under `_other` begins anew with the process.
