@@ -1,6 +1,6 @@
 //! Everything that production brings, one after the other, under steady traffic; then the known answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::Failed;
@@ -109,17 +109,11 @@ impl Storm {
         let produced = (written.len() + closing.len()) as f64;
         let taken =
             |door: &str| -> f64 { services.values().map(|service| service.sum("touchstone_items_total", door)).sum() };
-        let bound = (until as f64 / 1000.0) + 60.0;
+        let bound = touchstone::engine::time::rfc3339(until + 120_000);
         let logs = || services.iter().map(|(name, s)| format!("--- {name}\n{}", tail(&s.log()))).collect::<String>();
         wait_for("everything is taken in and final", DRAIN, || {
-            let finals: Vec<f64> = services
-                .values()
-                .flat_map(|service| service.values("touchstone_final_until_timestamp_seconds", ""))
-                .collect();
-            // Each live merge task exports this family once.
-            let tasks: usize =
-                services.values().map(|service| service.values("touchstone_sections_dropped_total", "").len()).sum();
-            taken("") == produced && tasks == 4 && finals.iter().all(|until| *until > bound)
+            let closed: BTreeSet<i64> = services.values().flat_map(|service| closed(service, &bound)).collect();
+            taken("") == produced && closed.len() == 4
         })
         .map_err(|error| format!("{error}: {} of {produced}\n{}", taken(""), logs()))?;
         let doors =
@@ -152,6 +146,23 @@ impl Storm {
         println!("    {} final records, {produced} items: as replayed, to the byte", live.len());
         Ok(())
     }
+}
+
+/// The merge tasks of a process whose every metric set is final up to a time.
+fn closed(service: &Service, bound: &str) -> Vec<i64> {
+    let page = service.get("/debug").map(|(_, page)| page).unwrap_or_default();
+    let state: serde_json::Value = serde_json::from_str(&page).unwrap_or_default();
+    let merges = state["merges"].as_array().cloned().unwrap_or_default();
+    let is_closed = |merge: &serde_json::Value| {
+        let times = merge["times"].as_array().cloned().unwrap_or_default();
+        // Seconds are enough, and texts of one length compare.
+        let closed =
+            |time: &serde_json::Value| time["final_until"].as_str().is_some_and(|until| until[..19] > bound[..19]);
+        merge["condition"] == "live"
+            && times.iter().all(closed)
+            && (!times.is_empty() || merge["owns"] == serde_json::json!([]))
+    };
+    merges.iter().filter(|merge| is_closed(merge)).filter_map(|merge| merge["partition"].as_i64()).collect()
 }
 
 /// The last lines of a log.
