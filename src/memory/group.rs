@@ -185,6 +185,11 @@ impl Group {
         self.offsets.get(&place)
     }
 
+    /// The topic was deleted: what was committed for it goes with it.
+    pub fn forget_topic(&mut self, topic: usize) {
+        self.offsets.retain(|(of, _), _| *of != topic);
+    }
+
     /// Sets or removes a committed offset from outside any transaction, as an operator's tool does.
     pub fn set_committed(&mut self, place: Place, offset: Option<(i64, String)>) {
         match offset {

@@ -66,6 +66,8 @@ pub struct Worker<S: Stage> {
     status: WorkerStatus,
     fenced_at: Vec<i64>,
     waits_until: i64,
+    /// The link could not begin anew yet: until it has, it owns partitions that no task stands for.
+    to_recycle: bool,
     turned_at: i64,
 }
 
@@ -103,6 +105,7 @@ impl<S: Stage> Worker<S> {
             status: WorkerStatus::default(),
             fenced_at: Vec::new(),
             waits_until: i64::MIN,
+            to_recycle: false,
             turned_at: now,
         }
     }
@@ -124,6 +127,14 @@ impl<S: Stage> Worker<S> {
             std::thread::sleep(Duration::from_millis(50).min(wait));
             self.post_status();
             return Ok(step);
+        }
+        if self.to_recycle {
+            self.recycle()?;
+            if self.to_recycle {
+                std::thread::sleep(Duration::from_millis(50).min(wait));
+                self.post_status();
+                return Ok(step);
+            }
         }
         let rebalances = self.poll(wait, &mut step)?;
         for rebalance in rebalances {
@@ -156,8 +167,12 @@ impl<S: Stage> Worker<S> {
 
     fn poll_portion(&mut self, wait: Duration, step: &mut Step) -> Result<Vec<Rebalance>, WorkerError> {
         let Worker { link, stage, slots, clock, .. } = self;
-        let now = clock.now();
+        let mut now = clock.now();
         let polled = link.poll(POLL_PORTION, wait, &mut |id, record| {
+            // A clock that was read before a long wait would make this record come from the future.
+            if record.timestamp > Some(now) {
+                now = clock.now();
+            }
             if let Some(Slot::Live { task, took, .. }) = slots.get_mut(&id) {
                 stage.take(task, record, now);
                 *took = true;
@@ -437,7 +452,14 @@ impl<S: Stage> Worker<S> {
         for id in std::mem::take(&mut self.slots).into_keys() {
             self.stage.withdraw(id);
         }
-        match self.link.recycle() {
+        self.recycle()
+    }
+
+    /// A new producer, and every partition handed out again; tried again by the next steps until it succeeds.
+    fn recycle(&mut self) -> Result<(), WorkerError> {
+        let recycled = self.link.recycle();
+        self.to_recycle = recycled.is_err();
+        match recycled {
             Ok(()) => Ok(()),
             Err(LinkError::Fatal(reason)) => Err(WorkerError::Fatal(reason)),
             Err(error) => {
