@@ -26,7 +26,9 @@ pub struct Arguments {
     seeds: Option<u64>,
     seed: Option<u64>,
     shrink: bool,
-    quiet: bool,
+    first_failure: bool,
+    /// The canaries whose name contains this.
+    canaries: Option<String>,
     list: bool,
     /// The test runner's filters leave this one out.
     left_out: bool,
@@ -52,7 +54,8 @@ impl Arguments {
                 "--seed" => arguments.seed = Some(number(value()?)?),
                 "--from" => arguments.from = number(value()?)?,
                 "--shrink" => arguments.shrink = true,
-                "-q" | "--quiet" => arguments.quiet = true,
+                "--first-failure" => arguments.first_failure = true,
+                "--canaries" => arguments.canaries = Some(given.unwrap_or_default()),
                 "--list" => arguments.list = true,
                 "--ignored" => arguments.left_out = true,
                 "--skip" => skipped |= NAME.contains(&value()?),
@@ -76,9 +79,12 @@ pub fn act(arguments: &Arguments) -> ExitCode {
         println!("0 passed, 0 failed");
         return ExitCode::SUCCESS;
     }
+    if let Some(only) = &arguments.canaries {
+        return crate::canaries::act(only);
+    }
     match arguments.seed {
         Some(seed) => one(seed, arguments.shrink),
-        None => many(arguments.from, arguments.seeds.unwrap_or(SEEDS), arguments.seeds.is_none()),
+        None => many(arguments),
     }
 }
 
@@ -119,7 +125,10 @@ fn checked(seed: u64) -> Outcome {
     outcome
 }
 
-fn many(from: u64, seeds: u64, every_class: bool) -> ExitCode {
+fn many(arguments: &Arguments) -> ExitCode {
+    let (from, seeds) = (arguments.from, arguments.seeds.unwrap_or(SEEDS));
+    let every_class = arguments.seeds.is_none_or(|seeds| seeds >= SEEDS);
+    let failures_max = if arguments.first_failure { 1 } else { FAILURES_MAX };
     let began = Instant::now();
     let (next, done) = (AtomicU64::new(from), AtomicU64::new(0));
     let seen: Mutex<(Counts, Vec<(u64, String)>)> = Mutex::default();
@@ -128,7 +137,7 @@ fn many(from: u64, seeds: u64, every_class: bool) -> ExitCode {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= from + seeds || seen.lock().unwrap().1.len() >= FAILURES_MAX {
+                    if seed >= from + seeds || seen.lock().unwrap().1.len() >= failures_max {
                         return;
                     }
                     let outcome = checked(seed);
