@@ -10,7 +10,7 @@ use std::sync::Arc;
 use touchstone::clock::ManualClock;
 use touchstone::config::{self, Settings};
 use touchstone::engine::cell::Cell;
-use touchstone::engine::codec::{PaneKey, decode_delta, encode_delta, encode_pane, encode_pane_key};
+use touchstone::engine::codec::{Format, PaneKey, decode_delta, encode_delta, encode_pane, encode_pane_key};
 use touchstone::engine::plan::Plan;
 use touchstone::engine::publish::Shown;
 use touchstone::engine::section::Section;
@@ -137,11 +137,13 @@ fn sections(plan: &Arc<Plan>) -> (Section, usize) {
 fn codec_and_merge(criterion: &mut Criterion) {
     let plan = plan();
     let (section, cells) = sections(&plan);
-    let bytes = encode_delta(std::slice::from_ref(&section));
+    let bytes = encode_delta(std::slice::from_ref(&section), Format::LATEST);
     println!("{cells} cells in {} bytes: {} bytes a cell", bytes.len(), bytes.len() / cells);
     let mut group = criterion.benchmark_group("per_cell");
     group.throughput(Throughput::Elements(cells as u64)).sample_size(10);
-    group.bench_function("encode", |bencher| bencher.iter(|| encode_delta(std::slice::from_ref(&section))));
+    group.bench_function("encode", |bencher| {
+        bencher.iter(|| encode_delta(std::slice::from_ref(&section), Format::LATEST))
+    });
     group.bench_function("decode", |bencher| bencher.iter(|| decode_delta(&bytes).expect("ours")));
     group.bench_function("floor: copy the bytes", |bencher| bencher.iter(|| black_box(&bytes).to_vec()));
     group.bench_function("merge into every level", |bencher| {
@@ -188,7 +190,7 @@ fn panes(group: &touchstone::engine::section::Group) -> Vec<(Vec<u8>, Vec<u8>)> 
             start: *start,
             values: values.clone(),
         };
-        (encode_pane_key(&key), encode_pane(cell, group.definitions))
+        (encode_pane_key(&key), encode_pane(cell, group.definitions, Format::LATEST))
     };
     group.cells.iter().map(pane).collect()
 }

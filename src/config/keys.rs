@@ -51,6 +51,11 @@ pub const SECTIONS: &[Section] = &[
             ),
             key("fold_workers", "1", "Threads that read inputs. More than one pays from two cores on."),
             key("merge_workers", "1", "Threads that merge. One is enough for most."),
+            key(
+                "format",
+                "2",
+                "The format of deltas, changelog and offset metadata that is written: 2, or 1, the one before. Both are read. Write 1 everywhere before you go back to a version that does not know 2.",
+            ),
         ],
     },
     Section {
@@ -149,6 +154,11 @@ pub const SECTIONS: &[Section] = &[
                 "metric_sets",
                 "[]",
                 "The metric sets this input feeds; empty: all. A set is as far in time as the slowest input that feeds it.",
+            ),
+            key(
+                "skip_offsets",
+                "[]",
+                "Records that are stepped over unread, as \"partition:offset\": for one that cannot be taken in and blocks its partition. Each counts as skipped.",
             ),
         ],
     },
@@ -259,6 +269,11 @@ pub const SECTIONS: &[Section] = &[
                 "Between two checkpoints of the second stage: what a restart reads again at most.",
             ),
             key("snapshot_interval", "\"1s\"", "Between two looks at the current windows for /metrics."),
+            key(
+                "max_skew",
+                "\"1h\"",
+                "How far, in event time, a partition may run ahead of what has been merged: it bounds memory while history is caught up with. At least 1m.",
+            ),
             key("batch_items_max", "250000", "After how many items a commit is made before its time."),
         ],
     },

@@ -30,11 +30,18 @@ pub struct Service {
     pub instance: String,
     pub fold_workers: usize,
     pub merge_workers: usize,
+    pub format: u32,
 }
 
 impl Default for Service {
     fn default() -> Service {
-        Service { application: "touchstone".into(), instance: String::new(), fold_workers: 1, merge_workers: 1 }
+        Service {
+            application: "touchstone".into(),
+            instance: String::new(),
+            fold_workers: 1,
+            merge_workers: 1,
+            format: 2,
+        }
     }
 }
 
@@ -98,6 +105,7 @@ pub struct Input {
     pub dedup: bool,
     pub dedup_ids_max: usize,
     pub metric_sets: Vec<String>,
+    pub skip_offsets: Vec<String>,
 }
 
 impl Default for Input {
@@ -116,6 +124,7 @@ impl Default for Input {
             dedup: true,
             dedup_ids_max: 10_000_000,
             metric_sets: Vec::new(),
+            skip_offsets: Vec::new(),
         }
     }
 }
@@ -210,6 +219,7 @@ pub struct Timing {
     pub publish_interval: Span,
     pub checkpoint_interval: Span,
     pub snapshot_interval: Span,
+    pub max_skew: Span,
     pub batch_items_max: usize,
 }
 
@@ -221,6 +231,7 @@ impl Default for Timing {
             publish_interval: Span::seconds(10),
             checkpoint_interval: Span::seconds(10),
             snapshot_interval: Span::seconds(1),
+            max_skew: Span::minutes(60),
             batch_items_max: 250_000,
         }
     }

@@ -5,12 +5,14 @@
 
 use super::raw::{Input, Raw, Window};
 use super::{ConfigError, Span};
+use crate::engine::codec::Format;
 use crate::engine::plan::{InputPlan, Plan, SetPlan};
 use crate::engine::slice::GroupBy;
 use crate::engine::watermark::Policy;
 use crate::engine::window::{Geometry, Show, WindowKind, WindowSpec, Zone};
 use crate::mapping::Mapping;
 use crate::metrics::{self, ServiceLevel, ThresholdTable, Thresholds};
+use crate::pipeline::alignment::AlignmentSettings;
 use crate::pipeline::folding::{FoldSettings, InputSettings};
 use crate::pipeline::link::{LinkConfig, Start, Subscription};
 use crate::pipeline::merging::MergeSettings;
@@ -118,6 +120,8 @@ impl Settings {
             values_max,
             deltas_partitions,
             ever_everywhere: false,
+            format: Format::read(raw.service.format)
+                .map_err(|error| ConfigError(format!("service.format = {}: {error}", raw.service.format)))?,
         };
         Ok(Settings {
             application: name("service.application", &raw.service.application)?,
@@ -157,6 +161,10 @@ impl Settings {
             output_bytes_max: self.layout.record_bytes_max(),
             delta_bytes_max: DELTAS_BYTES_MAX,
             batch_items_max: self.raw.timing.batch_items_max,
+            alignment: Some(AlignmentSettings {
+                merge_group: self.group("merge"),
+                max_skew_ms: self.raw.timing.max_skew.ms(),
+            }),
         }
     }
 
@@ -188,9 +196,14 @@ impl Settings {
         self.link("merge", worker, vec![deltas])
     }
 
+    /// The consumer group of a stage.
+    pub fn group(&self, stage: &str) -> String {
+        format!("{}-{stage}", self.application)
+    }
+
     fn link(&self, stage: &str, worker: usize, subscriptions: Vec<Subscription>) -> LinkConfig {
         LinkConfig {
-            group: format!("{}-{stage}", self.application),
+            group: self.group(stage),
             subscriptions,
             transactional_id: format!("{}-{}-{stage}-{worker}", self.application, self.instance),
             record_bytes_max: self.layout.record_bytes_max().max(DELTAS_BYTES_MAX),
@@ -255,6 +268,9 @@ fn check_timing(raw: &Raw) -> Result<(), ConfigError> {
             "timing.idle_commit_interval = {}: write at least commit_interval ({commit}) and at most 10s",
             timing.idle_commit_interval
         ));
+    }
+    if timing.max_skew < Span::minutes(1) {
+        return fail(format!("timing.max_skew = {}: write at least 1m", timing.max_skew));
     }
     bounded("timing.batch_items_max", timing.batch_items_max, 1, 10_000_000).map(drop)
 }
@@ -412,7 +428,15 @@ fn input_settings(input: &Input, directory: &Path) -> Result<InputSettings, Stri
         max_future_ms: input.max_future.ms(),
         record_bytes_max: input.record_bytes_max,
         from_beginning: input.start == "beginning",
+        skip_offsets: input.skip_offsets.iter().map(|text| skip_offset(text)).collect::<Result<_, _>>()?,
     })
+}
+
+/// A record to step over: `PARTITION:OFFSET`.
+fn skip_offset(text: &str) -> Result<(i32, i64), String> {
+    let place =
+        text.split_once(':').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
+    place.ok_or_else(|| format!("skip_offsets: {text:?}: write a partition and an offset, like \"3:4711\""))
 }
 
 fn start(text: &str) -> Result<Start, String> {

@@ -6,12 +6,13 @@
 //!
 //! Reading order: [`time`] and [`window`] (geometry), [`slice`](mod@slice) (group-bys), [`accumulator`] and
 //! [`cell`] (what is counted), [`plan`] (all of it together), [`dedup`] and [`ledger`] (what is taken in
-//! once), [`section`] and [`codec`] (what travels), [`stage`] (fold and merge), [`publish`] (what is shown).
+//! once), [`halt`] (what cannot be), [`section`] and [`codec`] (what travels), [`stage`] (fold and merge), [`publish`] (what is shown).
 
 pub mod accumulator;
 pub mod cell;
 pub mod codec;
 pub mod dedup;
+pub mod halt;
 pub mod ledger;
 pub mod plan;
 pub mod publish;

@@ -3,6 +3,7 @@
 //! A [`MetricSet`] is what the business asks; the engine is handed a registry of them and never names one.
 
 use super::cell::{Cell, Shape};
+use super::codec::Format;
 use super::slice::{GroupBy, TupleShape, Values};
 use super::watermark::Policy;
 use super::window::{Geometry, Level};
@@ -177,9 +178,23 @@ pub struct Plan {
     pub deltas_partitions: i32,
     /// Whether the pane that holds everything is kept for every group-by, or for `all` and `channel` alone.
     pub ever_everywhere: bool,
+    /// The format that is written.
+    pub format: Format,
 }
 
 impl Plan {
+    /// A hash of everything that shapes a delta: every group-by's definitions, and the size of the panes. Two who
+    /// have the same count the same; only then must each of a section's group-bys be there.
+    pub fn id(&self) -> u32 {
+        let mut text = self.geometry.base().to_string();
+        for set in &self.sets {
+            for (group_by, definitions) in set.group_bys.iter().zip(&set.definitions) {
+                text.push_str(&format!("|{}/{}/{definitions:08x}", set.set.name(), group_by.name));
+            }
+        }
+        (xxh64(text.as_bytes(), 0) >> 32) as u32
+    }
+
     /// Whether panes of `level` are kept for this group-by.
     pub fn keeps(&self, level: usize, group_by: &GroupBy) -> bool {
         self.geometry.levels()[level] != Level::Ever || self.ever_everywhere || group_by.is_wide()

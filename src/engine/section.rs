@@ -24,6 +24,41 @@ impl std::fmt::Display for SourceId {
     }
 }
 
+/// Where a source is in its life, as its last section says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Phase {
+    /// It has announced itself and takes nothing yet: time stands still for it, so that what it will accept finds its
+    /// windows open.
+    Joining,
+    /// It takes records, and its watermark counts.
+    #[default]
+    Live,
+    /// It has taken its joining back; it will announce itself again.
+    Left,
+    /// It said its last word: time no longer waits for it.
+    Retired,
+}
+
+impl Phase {
+    /// Every phase, in the order of their numbers.
+    pub const ALL: [Phase; 4] = [Phase::Joining, Phase::Live, Phase::Left, Phase::Retired];
+
+    /// The name in offset metadata and listings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Joining => "joining",
+            Phase::Live => "live",
+            Phase::Left => "left",
+            Phase::Retired => "retired",
+        }
+    }
+
+    /// The phase of that name.
+    pub fn parse(name: &str) -> Option<Phase> {
+        Phase::ALL.into_iter().find(|phase| phase.name() == name)
+    }
+}
+
 /// Lifetime counts of one source: the five doors, and the records they came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
@@ -66,12 +101,20 @@ pub struct Standing {
 pub struct Section {
     /// Who speaks.
     pub source: SourceId,
+    /// Where the source is in its life from here on.
+    pub phase: Phase,
     /// How many partitions the input has.
     pub partitions: i32,
+    /// What the cells were counted by: [`crate::engine::plan::Plan::id`] of the one who counted.
+    pub plan: u32,
+    /// The size of the panes that the cells were counted in, ms.
+    pub base: i64,
     /// Where the section begins.
     pub from: Standing,
     /// Where it ends.
     pub to: Standing,
+    /// From here on the source accepts no event before this; `None` while it has no watermark.
+    pub horizon: Option<i64>,
     /// The newest event time ever accepted from the source.
     pub newest: Option<i64>,
     /// The oldest event time ever accepted from the source.

@@ -178,6 +178,24 @@ impl Level {
             Level::Ever => (i64::MIN, i64::MAX),
         }
     }
+
+    /// Whether a pane of `base` ms, aligned to the epoch, always lies in one pane of this level.
+    pub fn holds(&self, base: i64) -> bool {
+        match self {
+            Level::Fixed(size) => size % base == 0,
+            Level::Day(zone) => base <= MINUTE || (zone.is_utc() && DAY % base == 0),
+            Level::Ever => true,
+        }
+    }
+
+    /// The name in the changelog, independent of which other levels there are.
+    pub fn name(&self) -> String {
+        match self {
+            Level::Fixed(size) => format!("{size}ms"),
+            Level::Day(zone) => format!("day:{}", zone.name()),
+            Level::Ever => "ever".into(),
+        }
+    }
 }
 
 /// The levels that a set of windows needs, and how each window is put together from them.
@@ -190,6 +208,8 @@ pub struct Geometry {
     needed_for: Vec<Option<i64>>,
     /// Per window: the level whose panes say which instances hold data.
     anchor: Vec<usize>,
+    /// Per window: every level that one of its instances takes panes of.
+    takes: Vec<Vec<usize>>,
     base: i64,
 }
 
@@ -215,7 +235,8 @@ impl Geometry {
         });
         let anchor = windows.iter().map(|window| anchor(window, &levels)).collect();
         let base = windows.iter().map(base_of).fold(0, gcd).max(MINUTE);
-        let mut geometry = Geometry { windows, needed_for: vec![Some(0); levels.len()], levels, anchor, base };
+        let takes = vec![Vec::new(); windows.len()];
+        let mut geometry = Geometry { windows, needed_for: vec![Some(0); levels.len()], levels, anchor, takes, base };
         geometry.work_out_need();
         geometry.drop_unused_levels();
         geometry
@@ -241,6 +262,20 @@ impl Geometry {
     /// before `final_until` is final.
     pub fn expired(&self, level: usize, start: i64, final_until: i64) -> bool {
         self.needed_for[level].is_some_and(|needed| start.saturating_add(needed) <= final_until)
+    }
+
+    /// The time before which panes of `level` are of no more use once everything that ends at or before
+    /// `final_until` is final: the first pane that is kept starts there or later.
+    pub fn kept_from(&self, level: usize, final_until: i64) -> i64 {
+        let Some(needed) = self.needed_for[level] else { return i64::MIN };
+        let last_gone = final_until.saturating_sub(needed);
+        let (start, end) = self.levels[level].pane(last_gone);
+        if start == last_gone { end.max(start.saturating_add(1)) } else { end }
+    }
+
+    /// Every level that an instance of the window takes panes of.
+    pub fn takes(&self, window: usize) -> &[usize] {
+        &self.takes[window]
     }
 
     /// The level whose panes say which instances of a window hold data.
@@ -328,12 +363,14 @@ impl Geometry {
         let mut needed: Vec<Option<i64>> = vec![Some(0); self.levels.len()];
         for (index, window) in self.windows.iter().enumerate() {
             let anchor = self.anchor[index];
+            let mut takes = std::collections::BTreeSet::from([anchor]);
             match &window.kind {
                 WindowKind::Span { size, slide } => {
                     raise(&mut needed[anchor], *size);
                     let period = slide / gcd(*slide, DAY) * DAY;
                     for start in (0..period).step_by(*slide as usize) {
                         for (level, pane) in self.tile(start, start + size) {
+                            takes.insert(level);
                             raise(&mut needed[level], start + size - pane);
                         }
                     }
@@ -341,6 +378,7 @@ impl Geometry {
                 WindowKind::CalendarDay(_) => raise(&mut needed[anchor], 32 * HOUR),
                 WindowKind::Ever | WindowKind::Total => needed[anchor] = None,
             }
+            self.takes[index] = takes.into_iter().collect();
         }
         self.needed_for = needed;
     }
@@ -349,6 +387,7 @@ impl Geometry {
         let used: Vec<usize> = (0..self.levels.len()).filter(|level| self.needed_for[*level] != Some(0)).collect();
         let moved = |old: &usize| used.iter().position(|level| level == old).expect("an anchor is used");
         self.anchor = self.anchor.iter().map(moved).collect();
+        self.takes = self.takes.iter().map(|takes| takes.iter().map(moved).collect()).collect();
         self.levels = used.iter().map(|level| self.levels[*level].clone()).collect();
         self.needed_for = used.iter().map(|level| self.needed_for[*level]).collect();
     }

@@ -131,10 +131,22 @@ pub const FAMILIES: &[Family] = &[
     ),
     family("touchstone_slices", "gauge", "metric_set, slice", "Distinct slices held in memory"),
     family(
+        "touchstone_source_held",
+        "gauge",
+        "input, partition",
+        "1 while a partition stands still because it is too far ahead of what has been merged",
+    ),
+    family(
         "touchstone_source_newest_event_timestamp_seconds",
         "gauge",
         "input, channel",
         "Newest accepted event time of an input, per channel, as Unix time",
+    ),
+    family(
+        "touchstone_source_phase",
+        "gauge",
+        "input, partition, phase",
+        "1 for where a partition is in its life: joining, live, left, retired",
     ),
     family(
         "touchstone_task_halted",

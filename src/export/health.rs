@@ -2,6 +2,7 @@
 
 use super::Exporter;
 use super::families::{Families, Labels, label};
+use crate::engine::section::Phase;
 use crate::engine::time::END_OF_TIME;
 use crate::pipeline::board::{COMMIT_BUCKETS_MS, Condition, Posted, SourceStatus};
 use std::collections::BTreeMap;
@@ -29,6 +30,11 @@ fn sources(families: &mut Families, exporter: &Exporter, posted: &Posted) {
             let lag = (exporter.clock.now() - watermark) as f64 / 1000.0;
             families.add("touchstone_watermark_lag_seconds", &labels, lag);
         }
+        for phase in Phase::ALL {
+            let is = f64::from(u8::from(phase == status.phase));
+            families.add("touchstone_source_phase", &labels.and("phase", phase.name()), is);
+        }
+        families.add("touchstone_source_held", &labels, f64::from(u8::from(status.held)));
         if let Some(lag) = status.lag {
             families.add("touchstone_consumer_lag", &labels, lag as f64);
         }
@@ -105,8 +111,8 @@ fn condition(families: &mut Families, stage: &str, partition: i32, condition: &C
         Condition::Restoring(left) => {
             families.add("touchstone_restore_remaining_records", &labels, *left as f64);
         }
-        Condition::Halted(reason) => {
-            families.add("touchstone_task_halted", &labels.and("reason", reason), 1.0);
+        Condition::Halted(halt) => {
+            families.add("touchstone_task_halted", &labels.and("reason", halt.code.name()), 1.0);
         }
     }
 }

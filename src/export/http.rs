@@ -83,7 +83,7 @@ fn state(exporter: &Exporter) -> Value {
     let condition = |condition: &Condition| match condition {
         Condition::Live => json!("live"),
         Condition::Restoring(left) => json!({ "restoring": left }),
-        Condition::Halted(reason) => json!({ "halted": reason }),
+        Condition::Halted(halt) => json!({ "halted": { "reason": halt.code.name(), "detail": halt.detail } }),
     };
     let sources: Vec<Value> = posted
         .sources
@@ -93,6 +93,8 @@ fn state(exporter: &Exporter) -> Value {
                 "input": exporter.plan.inputs.get(*input).map(|input| input.name.to_string()),
                 "partition": partition,
                 "condition": condition(&status.condition),
+                "phase": status.phase.name(),
+                "held": status.held,
                 "offset": status.offset,
                 "lag": status.lag,
                 "watermark": status.watermark.map(rfc3339),

@@ -75,7 +75,7 @@ impl Exporter {
         sources.chain(merges).find_map(|(name, partition, condition)| match condition {
             Condition::Live => None,
             Condition::Restoring(left) => Some(format!("{name}/{partition} is restoring, {left} offsets left")),
-            Condition::Halted(reason) => Some(format!("{name}/{partition} is halted: {reason}")),
+            Condition::Halted(halt) => Some(format!("{name}/{partition} is halted: {halt}")),
         })
     }
 }

@@ -70,23 +70,30 @@ impl Placing<'_> {
         committed: Option<(i64, String)>,
         partitions: i32,
     ) -> Result<Assigned, LinkError> {
-        let subscription = &self.config.subscriptions[id.topic];
-        let topic = &subscription.topic;
+        let topic = &self.config.subscriptions[id.topic].topic;
         let name = format!("{topic}-{}", id.partition);
         let failed = |error: KafkaError| unavailable(&name, &error);
         let (low, high) = self.asking.fetch_watermarks(topic, id.partition, ASK).map_err(failed)?;
-        let position = match (&committed, subscription.start) {
-            (Some((offset, _)), _) => *offset,
-            (None, Start::Beginning) => low,
-            (None, Start::End) => self.member.fetch_watermarks(topic, id.partition, ASK).map_err(failed)?.1,
-            (None, Start::Timestamp(timestamp)) => self.offset_for_time(topic, id.partition, timestamp, high)?,
-        };
-        let first_timestamp = match committed {
-            Some(_) => None,
-            None => self.first_timestamp(topic, id.partition, low, high)?,
+        let (position, first_timestamp) = match &committed {
+            Some((offset, _)) => (*offset, None),
+            None => self.start(id)?,
         };
         let lost = out_of_range(&name, position, low, high);
-        Ok(Assigned { id, committed, position, first_timestamp, lost, partitions })
+        Ok(Assigned { id, committed, position, first_timestamp, lost, partitions, bounds: (low, high) })
+    }
+
+    /// Where the start setting puts a partition, and the timestamp of the first record of its log.
+    pub fn start(&self, id: PartitionId) -> Result<(i64, Option<i64>), LinkError> {
+        let subscription = &self.config.subscriptions[id.topic];
+        let topic = &subscription.topic;
+        let failed = |error: KafkaError| unavailable(&format!("{topic}-{}", id.partition), &error);
+        let (low, high) = self.asking.fetch_watermarks(topic, id.partition, ASK).map_err(failed)?;
+        let position = match subscription.start {
+            Start::Beginning => low,
+            Start::End => self.member.fetch_watermarks(topic, id.partition, ASK).map_err(failed)?.1,
+            Start::Timestamp(timestamp) => self.offset_for_time(topic, id.partition, timestamp, high)?,
+        };
+        Ok((position, self.first_timestamp(topic, id.partition, low, high)?))
     }
 
     fn offset_for_time(&self, topic: &str, partition: i32, timestamp: i64, high: i64) -> Result<i64, LinkError> {

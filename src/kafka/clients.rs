@@ -70,6 +70,14 @@ pub(super) fn asking(connection: &Connection) -> ClientConfig {
     config
 }
 
+/// A client that is only asked what a group has committed, without waiting for what is in an open transaction:
+/// librdkafka asks for stable offsets only where it reads committed records.
+pub(super) fn looking(connection: &Connection, group: &str) -> ClientConfig {
+    let mut config = asking(connection);
+    config.set("group.id", group).set("enable.auto.commit", "false");
+    config
+}
+
 /// The transactional producer.
 pub(super) fn writing(connection: &Connection, link: &LinkConfig) -> ClientConfig {
     let mut config = connection.base();

@@ -43,7 +43,8 @@ struct Owned {
     /// The next offset to hand over.
     position: i64,
     flows: bool,
-    lost: bool,
+    /// The position that the log does not hold.
+    lost: Option<i64>,
     /// Nothing but control records lies in `[position, end)`.
     empty: Option<(i64, i64)>,
 }
@@ -143,7 +144,7 @@ impl KafkaLink {
     fn settle(&mut self) -> Result<(), LinkError> {
         let patience = FIRST_TRY.saturating_mul(1 << self.failures.min(3));
         let named: Vec<Named> = self.to_assign.iter().chain(&self.to_announce).cloned().collect();
-        match self.place(&named, patience) {
+        match self.placing(|placing| placing.place(&named, patience)) {
             Ok(placed) => {
                 self.failures = 0;
                 self.take_over(placed)
@@ -160,16 +161,15 @@ impl KafkaLink {
         }
     }
 
-    fn place(&mut self, named: &[Named], patience: Duration) -> Result<Vec<Assigned>, LinkError> {
+    fn placing<T>(&mut self, act: impl FnOnce(&Placing<'_>) -> Result<T, LinkError>) -> Result<T, LinkError> {
         let aside = match self.aside.take() {
             Some(aside) => aside,
             None => open_aside(&self.connection, &self.config.group)?,
         };
         let member = self.member()?;
-        let placing = Placing { config: &self.config, member, asking: &self.asking, aside: &aside };
-        let placed = placing.place(named, patience);
+        let done = act(&Placing { config: &self.config, member, asking: &self.asking, aside: &aside });
         self.aside = Some(aside);
-        placed
+        done
     }
 
     fn take_over(&mut self, placed: Vec<Assigned>) -> Result<(), LinkError> {
@@ -189,7 +189,8 @@ impl KafkaLink {
         self.to_assign.clear();
         self.to_announce.clear();
         for assigned in &placed {
-            let owned = Owned { position: assigned.position, flows: false, lost: assigned.lost.is_some(), empty: None };
+            let lost = assigned.lost.as_ref().map(|_| assigned.position);
+            let owned = Owned { position: assigned.position, flows: false, lost, empty: None };
             self.owned.insert(assigned.id, owned);
         }
         self.events.push(Rebalance::Assigned(placed));
@@ -227,13 +228,14 @@ impl KafkaLink {
             let (low, high) = bounds.map_err(|error| unavailable(&name, &error))?;
             if let Some(lost) = out_of_range(&name, position, low, high) {
                 self.pause(id)?;
-                self.own(id)?.lost = true;
+                self.own(id)?.lost = Some(position);
                 let partitions = partition_count(&self.asking, &topic)?;
                 let group = self.config.group.clone();
                 let committed =
                     self.committed(&group, &topic)?.into_iter().nth(usize::try_from(partition).unwrap_or(0));
                 let (committed, first_timestamp, lost) = (committed.flatten(), None, Some(lost));
-                let assigned = Assigned { id, committed, position, first_timestamp, lost, partitions };
+                let bounds = (low, high);
+                let assigned = Assigned { id, committed, position, first_timestamp, lost, partitions, bounds };
                 self.events.push(Rebalance::Revoked(vec![id]));
                 self.events.push(Rebalance::Assigned(vec![assigned]));
             } else {
@@ -327,7 +329,7 @@ impl Link for KafkaLink {
     }
 
     fn resume(&mut self, partition: PartitionId, offset: i64) -> Result<(), LinkError> {
-        if self.own(partition)?.lost {
+        if self.own(partition)?.lost == Some(offset) {
             return Err(LinkError::Lost(format!(
                 "{}-{} is lost and does not flow",
                 self.named(partition).0,
@@ -338,8 +340,7 @@ impl Link for KafkaLink {
         let list = single(&self.named(partition));
         self.member()?.resume(&list).map_err(|error| unavailable("resume", &error))?;
         let owned = self.own(partition)?;
-        owned.position = offset;
-        owned.flows = true;
+        (owned.position, owned.flows, owned.lost) = (offset, true, None);
         Ok(())
     }
 
@@ -415,12 +416,26 @@ impl Link for KafkaLink {
         Ok((true, 0))
     }
 
+    fn start(&mut self, partition: PartitionId) -> Result<(i64, Option<i64>), LinkError> {
+        self.own(partition)?;
+        self.placing(|placing| placing.start(partition))
+    }
+
+    fn ends(&mut self, topic: &str) -> Result<Vec<i64>, LinkError> {
+        let count = partition_count(&self.asking, topic)?;
+        let end = |partition| {
+            let asked = self.asking.fetch_watermarks(topic, partition, ASK);
+            asked.map(|(_, end)| end).map_err(|error| unavailable(&format!("{topic}-{partition}"), &error))
+        };
+        (0..count).map(end).collect()
+    }
+
     fn committed(&mut self, group: &str, topic: &str) -> Result<Vec<Option<(i64, String)>>, LinkError> {
         let count = partition_count(&self.asking, topic)?;
         let mut list = TopicPartitionList::new();
         list.add_partition_range(topic, 0, count - 1);
         if !self.groups.contains_key(group) {
-            let client: QuietConsumer = clients::create(&clients::reading(&self.connection, group), Quiet)?;
+            let client: QuietConsumer = clients::create(&clients::looking(&self.connection, group), Quiet)?;
             self.groups.insert(group.to_owned(), client);
         }
         let asked = self.groups[group].committed_offsets(list, ASK).map_err(|error| unavailable(group, &error))?;

@@ -175,11 +175,6 @@ impl Group {
         }
     }
 
-    /// Whether an open transaction holds an offset of the partition.
-    pub fn is_held(&self, place: Place) -> bool {
-        self.pending.contains_key(&place)
-    }
-
     /// What is committed.
     pub fn committed(&self, place: Place) -> Option<&(i64, String)> {
         self.offsets.get(&place)

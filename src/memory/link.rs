@@ -1,15 +1,16 @@
 //! The port to a log, on the in-memory broker.
 //!
 //! A commit is one transaction in two halves, each under the broker's lock: begin, append, check the group, hold the
-//! offsets; then end. What fails in between ends it as aborted, with the gaps in the offsets that this leaves in Kafka too. Records are copied
-//! out under the lock and handed over after it is released: the worker may call the broker while it takes them.
+//! offsets; then end. What fails in between ends it as aborted, with the gaps in the offsets that this leaves in Kafka
+//! too. Records are copied out under the lock and handed over after it is released: the worker may call the broker while
+//! it takes them.
 //! Dropping a link without [`Link::close`] is a crash: its member stays in the group until it is put out.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::group::Place;
-use super::log::Batch;
+use super::log::{Batch, Log};
 use super::state::{End, State};
 use super::{Broker, append};
 use crate::pipeline::link::{
@@ -25,7 +26,8 @@ struct Owned {
     place: Place,
     position: i64,
     flows: bool,
-    lost: bool,
+    /// The position that the log does not hold.
+    lost: Option<i64>,
 }
 
 /// A worker's connection to the in-memory broker.
@@ -92,17 +94,24 @@ impl MemoryLink {
         let id = self.id(place);
         let log = state.log(place);
         let committed = state.groups.get(&self.config.group).and_then(|group| group.committed(place)).cloned();
-        let position = match (&committed, self.config.subscriptions[id.topic].start) {
-            (Some((offset, _)), _) => *offset,
-            (None, Start::Beginning) => log.start(),
-            (None, Start::End) => log.last_stable(),
-            (None, Start::Timestamp(timestamp)) => log.offset_for_time(timestamp),
-        };
+        let position = committed.as_ref().map_or_else(|| self.start_in(state, id), |(offset, _)| *offset);
         let first_timestamp = if committed.is_none() { log.first_timestamp() } else { None };
         let lost = out_of_range(state, place, position);
-        self.owned.insert(id, Owned { place, position, flows: false, lost: lost.is_some() });
+        let gone = lost.as_ref().map(|_| position);
+        let bounds = (log.start(), log.end());
+        self.owned.insert(id, Owned { place, position, flows: false, lost: gone });
         let partitions = i32::try_from(state.topic(place.0).partitions.len()).expect("counted in i32");
-        Assigned { id, committed, position, first_timestamp, lost, partitions }
+        Assigned { id, committed, position, first_timestamp, lost, partitions, bounds }
+    }
+
+    /// Where the start setting puts a partition now.
+    fn start_in(&self, state: &State, id: PartitionId) -> i64 {
+        let log = state.log((self.topics[id.topic], id.partition));
+        match self.config.subscriptions[id.topic].start {
+            Start::Beginning => log.start(),
+            Start::End => log.last_stable(),
+            Start::Timestamp(timestamp) => log.offset_for_time(timestamp),
+        }
     }
 
     /// Fills the batch from the partitions that flow, beginning with another one each time.
@@ -114,7 +123,7 @@ impl MemoryLink {
         for step in 0..count {
             let index = (self.turn + step) % count;
             let (&id, owned) = self.owned.iter_mut().nth(index).expect("index is below the count");
-            if !owned.flows || owned.lost {
+            if !owned.flows || owned.lost.is_some() {
                 continue;
             }
             if out_of_range(state, owned.place, owned.position).is_some() {
@@ -131,7 +140,7 @@ impl MemoryLink {
             let position = self.owned[&id].position;
             let assigned =
                 Assigned { position, lost: out_of_range(state, place, position), ..self.take_over(state, place) };
-            self.own(id).expect("taken over just now").lost = true;
+            self.own(id).expect("taken over just now").lost = Some(position);
             self.events.push_back(Rebalance::Revoked(vec![id]));
             self.events.push_back(Rebalance::Assigned(vec![assigned]));
         }
@@ -222,8 +231,10 @@ impl Link for MemoryLink {
 
     fn resume(&mut self, partition: PartitionId, offset: i64) -> Result<(), LinkError> {
         let owned = self.own(partition)?;
-        owned.position = offset;
-        owned.flows = true;
+        if owned.lost == Some(offset) {
+            return Err(LinkError::Lost(format!("offset {offset} of partition {} is gone", partition.partition)));
+        }
+        (owned.position, owned.flows, owned.lost) = (offset, true, None);
         Ok(())
     }
 
@@ -265,19 +276,24 @@ impl Link for MemoryLink {
         if left > 0 && (open || log.has_visible(position)) { Ok((false, left)) } else { Ok((true, 0)) }
     }
 
+    fn start(&mut self, partition: PartitionId) -> Result<(i64, Option<i64>), LinkError> {
+        let place = self.own(partition)?.place;
+        let state = self.broker.lock();
+        Ok((self.start_in(&state, partition), state.log(place).first_timestamp()))
+    }
+
+    fn ends(&mut self, topic: &str) -> Result<Vec<i64>, LinkError> {
+        let state = self.broker.lock();
+        let index = state.index(topic)?;
+        Ok(state.topic(index).partitions.iter().map(Log::end).collect())
+    }
+
     fn committed(&mut self, group: &str, topic: &str) -> Result<Vec<Option<(i64, String)>>, LinkError> {
         let state = self.broker.lock();
         let index = state.index(topic)?;
         let group = state.groups.get(group);
         let places = (0..).zip(&state.topic(index).partitions).map(|(partition, _)| (index, partition));
-        places
-            .map(|place| match group {
-                Some(group) if group.is_held(place) => {
-                    Err(LinkError::Unavailable(format!("offset of {topic}-{} is in an open transaction", place.1)))
-                }
-                group => Ok(group.and_then(|group| group.committed(place)).cloned()),
-            })
-            .collect()
+        Ok(places.map(|place| group.and_then(|group| group.committed(place)).cloned()).collect())
     }
 
     fn reader(

@@ -3,8 +3,9 @@
 //! Each task posts after its commit; what it posted is taken down when it loses its partition, and counts as
 //! withdrawn when it is older than [`Board::STALE_AFTER_MS`]. Export reads it; nobody else writes it.
 
+use crate::engine::halt::Halt;
 use crate::engine::publish::Shown;
-use crate::engine::section::Totals;
+use crate::engine::section::{Phase, Totals};
 use crate::engine::stage::SetTime;
 use crate::touchpoint::RejectReason;
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ pub enum Condition {
     /// Takes records.
     Live,
     /// Takes nothing any more, for this reason.
-    Halted(String),
+    Halted(Halt),
 }
 
 /// One input partition as its fold task sees it.
@@ -26,6 +27,10 @@ pub enum Condition {
 pub struct SourceStatus {
     /// What it is doing.
     pub condition: Condition,
+    /// Where the source is in its life.
+    pub phase: Phase,
+    /// Whether it stands still because it is too far ahead of the others.
+    pub held: bool,
     /// Lifetime counts, as committed.
     pub totals: Totals,
     /// Lifetime rejected items by reason.

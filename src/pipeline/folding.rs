@@ -3,13 +3,14 @@
 //! A record is decoded, or mapped whole and then decoded, before its first item is judged. Late and rejected
 //! items go to their topics in the same commit as the deltas, with the record's own bytes and headers.
 
+use super::alignment::{AlignmentSettings, MergeView};
 use super::board::{Board, Condition, SourceStatus};
-use super::link::{Assigned, Commit, Link, Output, PartitionId, Reader};
-use super::stage::{Begun, Stage};
+use super::link::{Assigned, Commit, Link, LinkError, Output, PartitionId, Reader};
+use super::stage::{Begun, Fault, Stage};
 use crate::engine::accumulator::OTHER;
-use crate::engine::codec::encode_delta;
+use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::plan::Plan;
-use crate::engine::section::{Group, Section};
+use crate::engine::section::Phase;
 use crate::engine::slice::NONE;
 use crate::engine::stage::{Fold, Judged};
 use crate::mapping::{Mapping, MappingLimits, Provenance};
@@ -17,7 +18,7 @@ use crate::record::Record;
 use crate::touchpoint::{
     DecodeContext, Dimension, Item, Limits, RejectReason, Rejection, Touchpoint, decode, decode_event,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One input as its records are read.
@@ -35,6 +36,8 @@ pub struct InputSettings {
     pub record_bytes_max: usize,
     /// Whether a source without a committed offset begins at the log's beginning.
     pub from_beginning: bool,
+    /// Records that are stepped over, as (partition, offset): skipped unread.
+    pub skip_offsets: BTreeSet<(i32, i64)>,
 }
 
 /// What folding needs to know beyond the plan.
@@ -54,6 +57,8 @@ pub struct FoldSettings {
     pub delta_bytes_max: usize,
     /// After how many items a commit is made before its time.
     pub batch_items_max: usize,
+    /// How sources are announced and held together; `None`: neither.
+    pub alignment: Option<AlignmentSettings>,
 }
 
 /// The header that names the file a row came from.
@@ -76,25 +81,52 @@ const LETTER_BYTES_MAX: usize = 8 << 20;
 
 /// The fold stage of one worker.
 pub struct Folding {
-    plan: Arc<Plan>,
-    settings: FoldSettings,
-    inputs: Arc<[InputSettings]>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) settings: FoldSettings,
+    pub(super) inputs: Arc<[InputSettings]>,
     board: Board,
     open_items: usize,
     open_letter_bytes: usize,
     open_delta_bytes: usize,
+    pub(super) view: MergeView,
+    pub(super) looked_at: i64,
+    /// Something is open of a source that stands still: merge waits for it.
+    pub(super) hurries: bool,
+    /// Whether sources say their last word instead of taking records.
+    pub(super) retires: bool,
 }
 
 /// A fold task and the letters that go out with its next commit.
 pub struct FoldTask {
-    fold: Fold,
-    input: usize,
+    pub(super) fold: Fold,
+    pub(super) input: usize,
     partition: i32,
     letters: Vec<Output>,
     newest_by_channel: BTreeMap<String, i64>,
+    /// Where every merge task must have come to, to have heard the announcement.
+    pub(super) target: Option<Vec<i64>>,
+    /// After an announcement was taken back: when it may be made again.
+    pub(super) joins_again_at: i64,
+    /// Whether it is near enough to the others to go on.
+    pub(super) aligned: bool,
+    pub(super) halt: Option<Halt>,
 }
 
 impl FoldTask {
+    pub(super) fn new(fold: Fold, assigned: &Assigned, aligned: bool) -> FoldTask {
+        FoldTask {
+            fold,
+            input: assigned.id.topic,
+            partition: assigned.id.partition,
+            letters: Vec::new(),
+            newest_by_channel: BTreeMap::new(),
+            target: None,
+            joins_again_at: i64::MIN,
+            aligned,
+            halt: None,
+        }
+    }
+
     /// The engine's task.
     pub fn fold(&self) -> &Fold {
         &self.fold
@@ -105,7 +137,24 @@ impl Folding {
     /// The stage.
     pub fn new(plan: Arc<Plan>, settings: FoldSettings, board: Board) -> Folding {
         let inputs = settings.inputs.clone().into();
-        Folding { plan, settings, inputs, board, open_items: 0, open_letter_bytes: 0, open_delta_bytes: 0 }
+        Folding {
+            plan,
+            settings,
+            inputs,
+            board,
+            open_items: 0,
+            open_letter_bytes: 0,
+            open_delta_bytes: 0,
+            view: MergeView::default(),
+            looked_at: i64::MIN / 2,
+            hurries: false,
+            retires: false,
+        }
+    }
+
+    /// The stage in which every source says its last word and takes nothing: how an input is removed.
+    pub fn retiring(plan: Arc<Plan>, settings: FoldSettings, board: Board) -> Folding {
+        Folding { retires: true, ..Folding::new(plan, settings, board) }
     }
 
     fn item(&mut self, task: &mut FoldTask, item: &Item<'_>, record: &Record<'_>, index: usize) {
@@ -162,6 +211,8 @@ impl Folding {
         let (totals, rejected) = task.fold.committed_totals();
         let status = SourceStatus {
             condition: Condition::Live,
+            phase: task.fold.phase().0,
+            held: !task.aligned,
             totals: *totals,
             rejected: rejected.clone(),
             watermark: task.fold.watermark(),
@@ -237,73 +288,14 @@ fn newest(newest: &mut BTreeMap<String, i64>, touchpoint: &Touchpoint<'_>) {
     }
 }
 
-/// One record per deltas partition: every section, each with the cells that the partition owns.
-fn deltas(plan: &Plan, topic: &str, sections: Vec<Section>, outputs: &mut Vec<Output>) {
-    let mut cells: BTreeMap<i32, Vec<Vec<Group>>> = BTreeMap::new();
-    let mut bare = sections;
-    for (index, section) in bare.iter_mut().enumerate() {
-        for group in section.groups.drain(..) {
-            let partition = plan.partition(&group.set, &group.group_by);
-            let groups = cells.entry(partition).or_default();
-            groups.resize_with(index + 1, Vec::new);
-            groups[index].push(group);
-        }
-    }
-    let empty = encode_delta(&bare);
-    for partition in 0..plan.deltas_partitions {
-        let value = match cells.remove(&partition) {
-            None => empty.clone(),
-            Some(groups) => {
-                for (section, groups) in bare.iter_mut().zip(groups) {
-                    section.groups = groups;
-                }
-                let value = encode_delta(&bare);
-                bare.iter_mut().for_each(|section| section.groups.clear());
-                value
-            }
-        };
-        let headers = Vec::new();
-        outputs.push(Output {
-            topic: topic.into(),
-            partition: Some(partition),
-            key: None,
-            value: Some(value),
-            headers,
-        });
-    }
-}
-
 impl Stage for Folding {
     type Task = FoldTask;
 
-    fn assigned(&mut self, link: &mut dyn Link, assigned: &Assigned, now: i64) -> Result<Begun<FoldTask>, String> {
-        let (input, partition) = (assigned.id.topic, assigned.id.partition);
-        let plan = Arc::clone(&self.plan);
-        let settings = &self.settings.inputs[input];
-        let (fold, replay_from) = match &assigned.committed {
-            None => {
-                let first = assigned.first_timestamp.filter(|_| settings.from_beginning);
-                let covered_from = first.unwrap_or(now);
-                let fold = Fold::first(plan, input, partition, assigned.partitions, assigned.position, covered_from);
-                (fold, assigned.position)
-            }
-            Some((offset, metadata)) => Fold::resumed(plan, input, partition, assigned.partitions, *offset, metadata)
-                .map_err(|error| {
-                format!("offset {offset} of the fold group: {error}; these offsets were not committed by touchstone")
-            })?,
-        };
-        let offset = fold.offset();
-        let reader = if replay_from < offset {
-            let reader = link.reader(&settings.topic, partition, Some(replay_from), Some(offset));
-            Some(reader.map_err(|error| format!("remembered ids from offset {replay_from} on: {error}"))?)
-        } else {
-            None
-        };
-        let task = FoldTask { fold, input, partition, letters: Vec::new(), newest_by_channel: BTreeMap::new() };
-        Ok(Begun { task, reader })
+    fn assigned(&mut self, link: &mut dyn Link, assigned: &Assigned, now: i64) -> Result<Begun<FoldTask>, Fault> {
+        self.take_over(link, assigned, now)
     }
 
-    fn restore(&mut self, task: &mut FoldTask, record: Record<'_>, now: i64) -> Result<(), String> {
+    fn restore(&mut self, task: &mut FoldTask, record: Record<'_>, now: i64) -> Result<(), Halt> {
         let FoldTask { fold, input, partition, .. } = task;
         items(&self.inputs[*input], *partition, &record, now, &mut |item, _| {
             if let Item::Touchpoint(touchpoint) = item {
@@ -313,14 +305,36 @@ impl Stage for Folding {
         Ok(())
     }
 
-    fn restored(&mut self, _link: &mut dyn Link, task: &mut FoldTask) -> Result<Option<Box<dyn Reader>>, String> {
+    fn restored(&mut self, _link: &mut dyn Link, task: &mut FoldTask) -> Result<Option<Box<dyn Reader>>, Fault> {
         task.fold.relearned();
         Ok(None)
+    }
+
+    fn lost_code(&self, _task: &FoldTask) -> HaltCode {
+        HaltCode::InputLost
+    }
+
+    fn takes(&self, task: &FoldTask) -> bool {
+        task.fold.phase().0 == Phase::Live && task.aligned
+    }
+
+    fn consult(
+        &mut self,
+        link: &mut dyn Link,
+        tasks: &mut [(PartitionId, &mut FoldTask)],
+        monotonic: i64,
+    ) -> Result<(), LinkError> {
+        self.look_at_merge(link, tasks, monotonic)
     }
 
     fn take(&mut self, task: &mut FoldTask, record: Record<'_>, now: i64) {
         let inputs = Arc::clone(&self.inputs);
         let (input, partition) = (&inputs[task.input], task.partition);
+        if input.skip_offsets.contains(&(partition, record.offset)) {
+            tracing::warn!(topic = input.topic, partition, offset = record.offset, "stepped over, as configured");
+            task.fold.skipped();
+            return task.fold.record_done(record.offset);
+        }
         let open = task.fold.open_bytes();
         items(input, partition, &record, now, &mut |item, index| self.item(task, item, &record, index));
         self.open_delta_bytes += task.fold.open_bytes() - open;
@@ -347,33 +361,45 @@ impl Stage for Folding {
         self.open_items >= self.settings.batch_items_max
             || self.open_letter_bytes >= LETTER_BYTES_MAX
             || self.open_delta_bytes >= self.settings.delta_bytes_max / 2
+            || self.hurries
     }
 
-    fn halted(&self, _task: &FoldTask) -> Option<String> {
-        None
+    fn halted(&self, task: &FoldTask) -> Option<Halt> {
+        task.halt.clone()
+    }
+
+    fn halt_mark(
+        &self,
+        _committed: Option<(i64, String)>,
+        _task: Option<&FoldTask>,
+        _halt: &Halt,
+    ) -> Option<(i64, String)> {
+        None // nobody goes by it, and what is committed is what the operator's command works on
     }
 
     fn prepare(&mut self, tasks: &mut [(PartitionId, &mut FoldTask)], _now: i64, monotonic: i64) -> Commit {
-        (self.open_items, self.open_letter_bytes, self.open_delta_bytes) = (0, 0, 0);
+        (self.open_items, self.open_letter_bytes, self.open_delta_bytes, self.hurries) = (0, 0, 0, false);
         let mut commit = Commit::default();
         let mut sections = Vec::new();
-        for (id, task) in tasks.iter_mut().filter(|(_, task)| task.fold.has_news()) {
+        for (id, task) in tasks.iter_mut().filter(|(_, task)| task.fold.has_news() && self.may_speak(task)) {
             sections.push(task.fold.section());
             commit.outputs.append(&mut task.letters);
-            commit.offsets.push((*id, task.fold.offset(), task.fold.metadata().encode()));
+            commit.offsets.push((*id, task.fold.offset(), task.fold.metadata().encode(self.plan.format)));
         }
         if sections.is_empty() {
             // Nothing to say: what is on the board is still true.
             tasks.iter().for_each(|(_, task)| self.post_source(task, monotonic));
         } else {
-            deltas(&self.plan, &self.settings.deltas, sections, &mut commit.outputs);
+            super::deltas::records(&self.plan, &self.settings.deltas, sections, &mut commit.outputs);
         }
         commit
     }
 
     fn committed(&mut self, tasks: &mut [(PartitionId, &mut FoldTask)], monotonic: i64) {
         for (_, task) in tasks.iter_mut() {
-            task.fold.committed();
+            if self.may_speak(task) {
+                task.fold.committed();
+            }
             self.post_source(task, monotonic);
         }
     }
@@ -388,6 +414,8 @@ impl Stage for Folding {
         self.board.post(|posted| {
             let empty = SourceStatus {
                 condition: condition.clone(),
+                phase: Phase::default(),
+                held: false,
                 totals: Default::default(),
                 rejected: BTreeMap::new(),
                 watermark: None,

@@ -70,6 +70,8 @@ pub struct Assigned {
     pub lost: Option<String>,
     /// How many partitions the topic has.
     pub partitions: i32,
+    /// The first offset the log holds, and the offset after its last record.
+    pub bounds: (i64, i64),
 }
 
 /// A change in what this worker owns, in the order in which it happened.
@@ -151,7 +153,7 @@ pub trait Link {
     /// Lets records of a paused partition flow, from `offset` on.
     ///
     /// # Errors
-    /// See [`LinkError`].
+    /// See [`LinkError`]; `Lost` when `offset` is the one that the partition was handed out as lost with.
     fn resume(&mut self, partition: PartitionId, offset: i64) -> Result<(), LinkError>;
 
     /// Goes back (after a certain abort) so that the next record taken from `partition` is that at `offset`.
@@ -188,8 +190,20 @@ pub trait Link {
     /// See [`LinkError`].
     fn drained(&mut self, partition: PartitionId, position: i64) -> Result<(bool, i64), LinkError>;
 
-    /// What any group has committed for each partition of a topic: the offset and the metadata beside it. Waits for
-    /// open transactions of that group.
+    /// Where the start setting would put an owned partition now, and the timestamp of the first record of its log.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    fn start(&mut self, partition: PartitionId) -> Result<(i64, Option<i64>), LinkError>;
+
+    /// Per partition of any topic the offset after its last record, open transactions included.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    fn ends(&mut self, topic: &str) -> Result<Vec<i64>, LinkError>;
+
+    /// What any group has committed for each partition of a topic: the offset and the metadata beside it. It does not
+    /// wait for open transactions: what is in one is not committed yet.
     ///
     /// # Errors
     /// See [`LinkError`].

@@ -2,10 +2,11 @@
 //! into the changelog.
 
 use super::board::{Board, Condition, MergeStatus};
-use super::link::{Assigned, Commit, Link, Output, PartitionId, Reader};
-use super::stage::{Begun, Stage};
+use super::link::{Assigned, Commit, Link, LinkError, Output, PartitionId, Reader};
+use super::stage::{Begun, Fault, Stage};
 use crate::aggregate;
-use crate::engine::codec::{MergeMetadata, decode_delta};
+use crate::engine::codec::{CodecError, MergeMetadata, decode_delta};
+use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::plan::Plan;
 use crate::engine::publish::Shown;
 use crate::engine::stage::{Merge, MergeCommit};
@@ -64,8 +65,11 @@ enum Restore {
         committed: Option<(i64, MergeMetadata)>,
         read: bool,
     },
-    /// Reads the deltas between the checkpoint and the committed offset.
-    Deltas,
+    /// Reads the deltas between the checkpoint and the committed offset; `i64::MIN` once the reader is open.
+    Deltas {
+        from: Option<i64>,
+        offset: i64,
+    },
     Done,
 }
 
@@ -173,25 +177,32 @@ impl Stage for Merging {
     type Task = MergeTask;
 
     /// The restore table: what is committed against what the changelog holds.
-    fn assigned(&mut self, link: &mut dyn Link, assigned: &Assigned, _now: i64) -> Result<Begun<MergeTask>, String> {
+    fn assigned(&mut self, link: &mut dyn Link, assigned: &Assigned, _now: i64) -> Result<Begun<MergeTask>, Fault> {
         if assigned.partitions != self.plan.deltas_partitions {
-            return Err(format!(
+            let detail = format!(
                 "topic {} has {} partitions, configured are {}: their number is fixed for the life of the state",
                 self.settings.deltas, assigned.partitions, self.plan.deltas_partitions
-            ));
+            );
+            return Err(Fault::Halt(Halt::new(HaltCode::DeltasPartitions, detail)));
         }
         let partition = assigned.id.partition;
         let committed = match &assigned.committed {
-            Some((offset, metadata)) => {
-                let metadata = MergeMetadata::decode(metadata)
-                    .map_err(|error| format!("offset {offset} of the merge group: metadata {error}"))?;
+            Some((offset, text)) => {
+                let metadata = MergeMetadata::decode(text).map_err(|error| {
+                    let foreign = matches!(error, CodecError::Damaged(_));
+                    let code = if foreign { HaltCode::ForeignOffsets } else { HaltCode::UnknownFormat };
+                    Halt::new(code, format!("offset {offset} of the merge group in partition {partition}: {error}"))
+                })?;
                 Some((*offset, metadata))
             }
             None => None,
         };
+        if let Some(lost) = &assigned.lost {
+            return Err(Fault::Halt(Halt::new(HaltCode::DeltasLost, lost.clone())));
+        }
         let reader = if self.settings.checkpoint_interval_ms.is_some() {
             let reader = link.reader(&self.settings.changelog, partition, None, None);
-            Some(reader.map_err(|error| format!("changelog of partition {partition}: {error}"))?)
+            Some(reader.map_err(|error| Fault::of(error, HaltCode::ChangelogLost, "the changelog"))?)
         } else {
             None
         };
@@ -208,50 +219,77 @@ impl Stage for Merging {
         Ok(Begun { task, reader })
     }
 
-    fn restore(&mut self, task: &mut MergeTask, record: Record<'_>, _now: i64) -> Result<(), String> {
+    fn restore(&mut self, task: &mut MergeTask, record: Record<'_>, _now: i64) -> Result<(), Halt> {
         match &mut task.restore {
             Restore::Changelog { read, .. } => {
                 *read = true;
                 let key = record.key.unwrap_or_default();
-                task.merge
-                    .restore(key, record.value)
-                    .map_err(|error| format!("changelog record at offset {}: {error}", record.offset))
+                let place = format!("changelog record at offset {}", record.offset);
+                task.merge.restore(key, record.value).map_err(|halt| halt.at(place))
             }
-            Restore::Deltas | Restore::Done => {
+            Restore::Deltas { .. } | Restore::Done => {
                 task.merge.take(record.offset, decode_delta(record.value.unwrap_or_default()));
-                task.merge.halted().map_or(Ok(()), |reason| Err(format!("while restoring: {reason}")))
+                task.merge.halted().map_or(Ok(()), |halt| Err(halt.clone().at("while restoring")))
             }
         }
     }
 
-    fn restored(&mut self, link: &mut dyn Link, task: &mut MergeTask) -> Result<Option<Box<dyn Reader>>, String> {
+    fn restored(&mut self, link: &mut dyn Link, task: &mut MergeTask) -> Result<Option<Box<dyn Reader>>, Fault> {
         let partition = task.merge.partition();
-        match std::mem::replace(&mut task.restore, Restore::Done) {
-            Restore::Changelog { committed: None, read: false } => Ok(None),
-            Restore::Changelog { committed: None, read: true } => Err(format!(
-                "offsets lost: the changelog of partition {partition} holds state, but the merge group has no committed offset"
-            )),
-            Restore::Changelog { committed: Some((offset, metadata)), read } => {
-                if !read && metadata.checkpoint > 0 {
-                    return Err(format!(
-                        "changelog lost: partition {partition} is empty, but offset {offset} names a checkpoint"
-                    ));
-                }
-                let checkpoint = task.merge.base_restored(&metadata)?;
-                let from = if read { Some(checkpoint) } else { None };
-                task.restore = Restore::Deltas;
-                if from.is_some_and(|from| from >= offset) {
-                    return self.restored(link, task);
-                }
-                let reader = link.reader(&self.settings.deltas, partition, from, Some(offset));
-                reader.map(Some).map_err(|error| format!("deltas from the checkpoint on: {error}"))
+        match &task.restore {
+            Restore::Changelog { committed: None, read: false } | Restore::Done => {
+                task.restore = Restore::Done;
+                return Ok(None);
             }
-            Restore::Deltas => {
+            Restore::Changelog { committed: None, read: true } => {
+                let detail = format!(
+                    "the changelog of partition {partition} holds state, but the merge group has no committed offset"
+                );
+                return Err(Fault::Halt(Halt::new(HaltCode::OffsetsLost, detail)));
+            }
+            Restore::Changelog { committed: Some((offset, metadata)), .. } => {
+                let (offset, from) = (*offset, metadata.checkpoint > 0);
+                let checkpoint = task.merge.base_restored(&metadata.clone())?;
+                task.restore = Restore::Deltas { from: from.then_some(checkpoint), offset };
+            }
+            Restore::Deltas { from: None, offset: i64::MIN } => {
                 task.merge.restored();
-                Ok(None)
+                task.restore = Restore::Done;
+                return Ok(None);
             }
-            Restore::Done => Ok(None),
+            Restore::Deltas { .. } => {}
         }
+        // Asked again when the log did not answer.
+        let Restore::Deltas { from, offset } = task.restore else { return Ok(None) };
+        let read = Restore::Deltas { from: None, offset: i64::MIN };
+        if from.is_some_and(|from| from >= offset) {
+            task.restore = read;
+            return self.restored(link, task);
+        }
+        let reader = link.reader(&self.settings.deltas, partition, from, Some(offset));
+        let reader = reader.map_err(|error| Fault::of(error, HaltCode::DeltasLost, "deltas from the checkpoint on"))?;
+        task.restore = read;
+        Ok(Some(reader))
+    }
+
+    fn lost_code(&self, task: &MergeTask) -> HaltCode {
+        match task.restore {
+            Restore::Changelog { .. } => HaltCode::ChangelogLost,
+            Restore::Deltas { .. } | Restore::Done => HaltCode::DeltasLost,
+        }
+    }
+
+    fn takes(&self, _task: &MergeTask) -> bool {
+        true
+    }
+
+    fn consult(
+        &mut self,
+        _link: &mut dyn Link,
+        _tasks: &mut [(PartitionId, &mut MergeTask)],
+        _monotonic: i64,
+    ) -> Result<(), LinkError> {
+        Ok(()) // whatever fold says comes in the deltas
     }
 
     fn take(&mut self, task: &mut MergeTask, record: Record<'_>, _now: i64) {
@@ -276,8 +314,26 @@ impl Stage for Merging {
         false
     }
 
-    fn halted(&self, task: &MergeTask) -> Option<String> {
-        task.merge.halted().map(str::to_string)
+    fn halted(&self, task: &MergeTask) -> Option<Halt> {
+        task.merge.halted().cloned()
+    }
+
+    /// The metadata says that the task is halted, so that no source joins meanwhile. What is not ours stays as it is.
+    fn halt_mark(
+        &self,
+        committed: Option<(i64, String)>,
+        task: Option<&MergeTask>,
+        halt: &Halt,
+    ) -> Option<(i64, String)> {
+        let (offset, metadata) = match (task, committed) {
+            (Some(task), _) => task.merge.halt_mark(halt),
+            (None, Some((offset, text))) => {
+                let metadata = MergeMetadata::decode(&text).ok()?;
+                (offset, MergeMetadata { halted: Some(halt.code.name().into()), ..metadata })
+            }
+            (None, None) => return None,
+        };
+        Some((offset, metadata.encode(self.plan.format)))
     }
 
     fn prepare(&mut self, tasks: &mut [(PartitionId, &mut MergeTask)], _now: i64, monotonic: i64) -> Commit {
@@ -300,7 +356,7 @@ impl Stage for Merging {
                 commit.outputs.push(watermark);
                 made.metadata.published = Some(made.offset);
             }
-            commit.offsets.push((*id, made.offset, made.metadata.encode()));
+            commit.offsets.push((*id, made.offset, made.metadata.encode(self.plan.format)));
             self.outputs(task, made, &mut commit.outputs);
         }
         commit

@@ -2,7 +2,10 @@
 //!
 //! Everything here works on any log: Kafka, the in-memory broker, files.
 
+pub mod alignment;
+mod announcing;
 pub mod board;
+mod deltas;
 pub mod folding;
 pub mod link;
 pub mod merging;

@@ -1,7 +1,8 @@
 //! What a stage is to the worker: how its tasks begin, restore, take, commit and are taken back.
 
 use super::board::Condition;
-use super::link::{Assigned, Commit, Link, PartitionId, Reader};
+use super::link::{Assigned, Commit, Link, LinkError, PartitionId, Reader};
+use crate::engine::halt::{Halt, HaltCode};
 use crate::record::Record;
 
 /// What a stage does with its tasks; everything that touches the log is the worker's.
@@ -12,23 +13,40 @@ pub trait Stage {
     /// Begins a task: the task, and what must be read before it goes live.
     ///
     /// # Errors
-    /// Why the partition cannot be taken: the task halts.
-    fn assigned(&mut self, link: &mut dyn Link, assigned: &Assigned, now: i64) -> Result<Begun<Self::Task>, String>;
+    /// Why the partition cannot be taken, for good or for now.
+    fn assigned(&mut self, link: &mut dyn Link, assigned: &Assigned, now: i64) -> Result<Begun<Self::Task>, Fault>;
 
     /// One record read back before the task goes live.
     ///
     /// # Errors
     /// Why the task cannot be restored.
-    fn restore(&mut self, task: &mut Self::Task, record: Record<'_>, now: i64) -> Result<(), String>;
+    fn restore(&mut self, task: &mut Self::Task, record: Record<'_>, now: i64) -> Result<(), Halt>;
 
     /// The reader has come to its end: what to read next, `None` to go live.
     ///
     /// # Errors
     /// Why the task cannot be restored.
-    fn restored(&mut self, link: &mut dyn Link, task: &mut Self::Task) -> Result<Option<Box<dyn Reader>>, String>;
+    fn restored(&mut self, link: &mut dyn Link, task: &mut Self::Task) -> Result<Option<Box<dyn Reader>>, Fault>;
+
+    /// What a task that is restoring has lost, when what it reads is gone.
+    fn lost_code(&self, task: &Self::Task) -> HaltCode;
 
     /// One record of a live task.
     fn take(&mut self, task: &mut Self::Task, record: Record<'_>, now: i64);
+
+    /// Whether records may flow to the task now.
+    fn takes(&self, task: &Self::Task) -> bool;
+
+    /// Looks at what the other stage has committed, as often as it needs to.
+    ///
+    /// # Errors
+    /// [`LinkError`]: the log did not answer; it is asked again.
+    fn consult(
+        &mut self,
+        link: &mut dyn Link,
+        tasks: &mut [(PartitionId, &mut Self::Task)],
+        monotonic: i64,
+    ) -> Result<(), LinkError>;
 
     /// Whether silence moves the time of this stage's tasks.
     fn heeds_silence(&self) -> bool;
@@ -46,7 +64,16 @@ pub trait Stage {
     fn is_full(&self) -> bool;
 
     /// Why the task takes nothing any more, if so.
-    fn halted(&self, task: &Self::Task) -> Option<String>;
+    fn halted(&self, task: &Self::Task) -> Option<Halt>;
+
+    /// What a halted partition's committed offset and metadata become, so that the other stage sees the halt; `None` to
+    /// leave them. `committed` is what they are, `task` the task if it had begun.
+    fn halt_mark(
+        &self,
+        committed: Option<(i64, String)>,
+        task: Option<&Self::Task>,
+        halt: &Halt,
+    ) -> Option<(i64, String)>;
 
     /// What the next commit makes true of these tasks. `now` is the wall clock, `monotonic` for intervals.
     fn prepare(&mut self, tasks: &mut [(PartitionId, &mut Self::Task)], now: i64, monotonic: i64) -> Commit;
@@ -73,4 +100,29 @@ pub struct Begun<T> {
     pub task: T,
     /// What must be read before it goes live.
     pub reader: Option<Box<dyn Reader>>,
+}
+
+/// Why a task cannot go on: for good, or until the log answers.
+#[derive(Debug)]
+pub enum Fault {
+    /// What the protocol excludes: the task halts.
+    Halt(Halt),
+    /// The log does not answer now: it is tried again.
+    Unavailable(LinkError),
+}
+
+impl From<Halt> for Fault {
+    fn from(halt: Halt) -> Fault {
+        Fault::Halt(halt)
+    }
+}
+
+impl Fault {
+    /// What an error of the link means where something must be there: lost is a halt of this code.
+    pub fn of(error: LinkError, code: HaltCode, what: &str) -> Fault {
+        match error {
+            LinkError::Lost(reason) => Fault::Halt(Halt::new(code, format!("{what}: {reason}"))),
+            error => Fault::Unavailable(error),
+        }
+    }
 }

@@ -4,14 +4,17 @@
 //! thread, `replay` and a simulator can all drive the same loop. A task lives from assignment to revocation;
 //! what a revoked task had not committed is gone, and the next owner reads it again.
 
-use super::board::{Board, Condition, WorkerStatus};
-use super::link::{Assigned, CommitError, Link, LinkError, PartitionId, Reader, Rebalance};
-use super::stage::{Begun, Stage};
+mod commit;
+mod tasks;
+
+use super::board::{Board, WorkerStatus};
+use super::link::{Assigned, Link, LinkError, PartitionId, Reader, Rebalance};
+use super::stage::Stage;
 use crate::clock::Clock;
 use crate::engine::time::SECOND;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often a worker does what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,16 +33,21 @@ impl Default for Pace {
     }
 }
 
+/// After how long without trouble the log counts as reachable again.
+const CALM_MS: i64 = 2 * SECOND;
+
 /// How many records are taken before it is asked again whether enough is open.
 const POLL_PORTION: usize = 256;
 
 enum Slot<T> {
+    /// Could not begin yet, because the log did not answer.
+    Waiting { assigned: Assigned, again_at: i64 },
     /// Reads back what it knew.
-    Restoring { task: T, reader: Box<dyn Reader> },
-    /// Takes records; `asked_at` is when it was last asked whether its log has ended.
-    Live { task: T, asked_at: i64, took: bool },
-    /// Takes nothing any more.
-    Halted,
+    Restoring { task: T, reader: Box<dyn Reader>, committed: Option<(i64, String)> },
+    /// Takes records while they flow; `asked_at` is when it was last asked whether its log has ended.
+    Live { task: T, asked_at: i64, took: bool, flows: bool },
+    /// Takes nothing any more; what its committed offset is still to become.
+    Halted { mark: Option<(i64, String)> },
 }
 
 /// Why a worker cannot go on at all.
@@ -63,7 +71,11 @@ pub struct Worker<S: Stage> {
     clock: Arc<dyn Clock>,
     board: Board,
     committed_at: i64,
+    /// After a commit that cannot be written: each task commits alone, so that only the one to blame halts.
+    one_by_one: bool,
     status: WorkerStatus,
+    /// When the log could not be reached last.
+    trouble_at: i64,
     fenced_at: Vec<i64>,
     waits_until: i64,
     /// The link could not begin anew yet: until it has, it owns partitions that no task stands for.
@@ -102,7 +114,9 @@ impl<S: Stage> Worker<S> {
             clock,
             board,
             committed_at: now,
+            one_by_one: false,
             status: WorkerStatus::default(),
+            trouble_at: i64::MIN / 2,
             fenced_at: Vec::new(),
             waits_until: i64::MIN,
             to_recycle: false,
@@ -140,12 +154,16 @@ impl<S: Stage> Worker<S> {
         for rebalance in rebalances {
             self.rebalance(rebalance);
         }
+        self.begin_again();
         step.restoring = self.restore();
+        self.consult();
         self.ask_silent_logs();
         self.halt_tasks();
+        self.steer();
         if self.commit_is_due() {
             step.committed = self.commit()?;
         }
+        self.note_calm();
         self.post_status();
         Ok(step)
     }
@@ -173,19 +191,14 @@ impl<S: Stage> Worker<S> {
             if record.timestamp > Some(now) {
                 now = clock.now();
             }
-            if let Some(Slot::Live { task, took, .. }) = slots.get_mut(&id) {
+            if let Some(Slot::Live { task, took, flows: true, .. }) = slots.get_mut(&id) {
                 stage.take(task, record, now);
                 *took = true;
                 step.records += 1;
             }
         });
         match polled {
-            Ok(rebalances) => {
-                if self.status.unavailable.take().is_some() {
-                    tracing::info!(worker = %self.name, "the log can be reached again");
-                }
-                Ok(rebalances)
-            }
+            Ok(rebalances) => Ok(rebalances),
             Err(LinkError::Fatal(reason)) => Err(WorkerError::Fatal(reason)),
             Err(error @ (LinkError::Unavailable(_) | LinkError::Lost(_))) => {
                 self.note_unavailable(&error);
@@ -195,10 +208,19 @@ impl<S: Stage> Worker<S> {
     }
 
     fn note_unavailable(&mut self, error: &LinkError) {
+        self.trouble_at = self.clock.monotonic();
         let reason = error.to_string();
         if self.status.unavailable.as_ref() != Some(&reason) {
             tracing::warn!(worker = %self.name, %error, "the log cannot be reached; trying again");
             self.status.unavailable = Some(reason);
+        }
+    }
+
+    /// Trouble is over when none was met for a while: one question may be answered while another is not.
+    fn note_calm(&mut self) {
+        let over = self.clock.monotonic() - self.trouble_at > CALM_MS;
+        if over && self.status.unavailable.take().is_some() {
+            tracing::info!(worker = %self.name, "the log can be reached again");
         }
     }
 
@@ -223,103 +245,13 @@ impl<S: Stage> Worker<S> {
         }
     }
 
-    fn begin(&mut self, assigned: &Assigned) {
-        let id = assigned.id;
-        if let Some(lost) = &assigned.lost {
-            return self.halt(id, lost.clone());
-        }
-        match self.stage.assigned(&mut *self.link, assigned, self.clock.now()) {
-            Ok(Begun { task, reader: Some(reader) }) => {
-                self.stage.post(id, Condition::Restoring(reader.remaining()));
-                self.slots.insert(id, Slot::Restoring { task, reader });
-            }
-            Ok(Begun { task, reader: None }) => self.go_live(id, task),
-            Err(reason) => self.halt(id, reason),
-        }
-    }
-
-    fn go_live(&mut self, id: PartitionId, task: S::Task) {
-        let offset = self.stage.offset(&task);
-        match self.link.resume(id, offset) {
-            Ok(()) => {
-                self.stage.post(id, Condition::Live);
-                let asked_at = self.clock.monotonic();
-                self.slots.insert(id, Slot::Live { task, asked_at, took: false });
-            }
-            Err(error) => self.halt(id, error.to_string()),
-        }
-    }
-
-    fn halt(&mut self, id: PartitionId, reason: String) {
-        tracing::error!(worker = %self.name, topic = id.topic, partition = id.partition, %reason, "task halted");
-        if let Err(error) = self.link.pause(id) {
-            self.note_unavailable(&error);
-        }
-        self.slots.insert(id, Slot::Halted);
-        self.stage.withdraw(id);
-        self.stage.post(id, Condition::Halted(reason));
-    }
-
-    /// Reads a slice for every restoring task; says whether one is left.
-    fn restore(&mut self) -> bool {
-        let restoring =
-            |(id, slot): (&PartitionId, &Slot<S::Task>)| matches!(slot, Slot::Restoring { .. }).then_some(*id);
-        let ids: Vec<PartitionId> = self.slots.iter().filter_map(restoring).collect();
-        for id in &ids {
-            let Some(Slot::Restoring { task, reader }) = self.slots.remove(id) else { continue };
-            match self.restore_slice(*id, task, reader) {
-                Ok(None) => {}
-                Ok(Some(task)) => self.go_live(*id, task),
-                Err(reason) => self.halt(*id, reason),
-            }
-        }
-        !ids.is_empty()
-    }
-
-    fn restore_slice(
-        &mut self,
-        id: PartitionId,
-        mut task: S::Task,
-        mut reader: Box<dyn Reader>,
-    ) -> Result<Option<S::Task>, String> {
-        let now = self.clock.now();
-        let mut fault = None;
-        let stage = &mut self.stage;
-        let read = reader.read(16_384, Duration::from_millis(20), &mut |record| {
-            if fault.is_none() {
-                fault = stage.restore(&mut task, record, now).err();
-            }
-        });
-        if let Some(fault) = fault {
-            return Err(fault);
-        }
-        match read {
-            Ok(true) => match self.stage.restored(&mut *self.link, &mut task)? {
-                Some(next) => {
-                    self.slots.insert(id, Slot::Restoring { task, reader: next });
-                }
-                None => return Ok(Some(task)),
-            },
-            Ok(false) => {
-                self.stage.post(id, Condition::Restoring(reader.remaining()));
-                self.slots.insert(id, Slot::Restoring { task, reader });
-            }
-            Err(error @ LinkError::Unavailable(_)) => {
-                self.note_unavailable(&error);
-                self.slots.insert(id, Slot::Restoring { task, reader });
-            }
-            Err(error) => return Err(error.to_string()),
-        }
-        Ok(None)
-    }
-
     /// A log that gave nothing for a second is asked whether it has ended; only a fresh answer moves time.
     fn ask_silent_logs(&mut self) {
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
         let Worker { link, stage, slots, .. } = self;
         let mut unavailable = None;
         for (id, slot) in slots.iter_mut() {
-            let Slot::Live { task, asked_at, took } = slot else { continue };
+            let Slot::Live { task, asked_at, took, .. } = slot else { continue };
             if *took {
                 (*took, *asked_at) = (false, monotonic);
                 continue;
@@ -340,142 +272,6 @@ impl<S: Stage> Worker<S> {
         }
         if let Some(error) = unavailable {
             self.note_unavailable(&error);
-        }
-    }
-
-    fn halt_tasks(&mut self) {
-        let reason = |slot: &Slot<S::Task>| match slot {
-            Slot::Live { task, .. } => self.stage.halted(task),
-            _ => None,
-        };
-        let halted: Vec<_> = self.slots.iter().filter_map(|(id, slot)| Some((*id, reason(slot)?))).collect();
-        for (id, reason) in halted {
-            self.halt(id, reason);
-        }
-    }
-
-    fn commit_is_due(&self) -> bool {
-        let news = |slot: &Slot<S::Task>| matches!(slot, Slot::Live { task, .. } if self.stage.has_news(task));
-        let waited = self.clock.monotonic() - self.committed_at;
-        let live = self.slots.values().any(|slot| matches!(slot, Slot::Live { .. }));
-        let interval = if self.slots.values().any(news) {
-            self.pace.commit_interval_ms
-        } else {
-            self.pace.idle_commit_interval_ms
-        };
-        live && (waited >= interval || self.stage.is_full())
-    }
-
-    /// Commits what the live tasks have; true when it is certain.
-    ///
-    /// # Errors
-    /// [`WorkerError`]: the process must end.
-    pub fn commit(&mut self) -> Result<bool, WorkerError> {
-        let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
-        self.committed_at = monotonic;
-        let Worker { link, stage, slots, .. } = self;
-        let mut tasks: Vec<(PartitionId, &mut S::Task)> = slots
-            .iter_mut()
-            .filter_map(|(id, slot)| match slot {
-                Slot::Live { task, .. } => Some((*id, task)),
-                _ => None,
-            })
-            .collect();
-        let commit = stage.prepare(&mut tasks, now, monotonic);
-        if commit.offsets.is_empty() && commit.outputs.is_empty() {
-            return Ok(true);
-        }
-        let started = Instant::now();
-        match link.commit(&commit) {
-            Ok(()) => {
-                stage.committed(&mut tasks, monotonic);
-                self.note_commit(started.elapsed());
-                Ok(true)
-            }
-            Err(error) => {
-                self.status.failed_commits += 1;
-                tracing::warn!(worker = %self.name, %error, "commit failed");
-                self.recover(error)?;
-                Ok(false)
-            }
-        }
-    }
-
-    fn recover(&mut self, error: CommitError) -> Result<(), WorkerError> {
-        match error {
-            CommitError::Aborted(_) => self.rewind(),
-            CommitError::Impossible(reason) => {
-                // Trying again would fail again: the tasks of this commit stop, by name.
-                let live: Vec<PartitionId> = self.live();
-                for id in live {
-                    self.halt(id, format!("a record cannot be written: {reason}"));
-                }
-            }
-            CommitError::Unknown(_) => self.start_over()?,
-            CommitError::Fenced(reason) => {
-                let monotonic = self.clock.monotonic();
-                self.fenced_at.retain(|at| monotonic - at < 60 * SECOND);
-                self.fenced_at.push(monotonic);
-                if self.fenced_at.len() >= 3 {
-                    return Err(WorkerError::Twin(reason));
-                }
-                self.waits_until = monotonic + (SECOND << (self.fenced_at.len() - 1));
-                self.start_over()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn live(&self) -> Vec<PartitionId> {
-        let live = |(id, slot): (&PartitionId, &Slot<S::Task>)| matches!(slot, Slot::Live { .. }).then_some(*id);
-        self.slots.iter().filter_map(live).collect()
-    }
-
-    /// A certain abort: every live task forgets what was open and reads it again.
-    fn rewind(&mut self) {
-        let mut failed = Vec::new();
-        let Worker { link, stage, slots, .. } = self;
-        for (id, slot) in slots.iter_mut() {
-            let Slot::Live { task, .. } = slot else { continue };
-            stage.aborted(task);
-            if let Err(error) = link.rewind(*id, stage.offset(task)) {
-                failed.push((*id, error.to_string()));
-            }
-        }
-        for (id, reason) in failed {
-            self.halt(id, reason);
-        }
-    }
-
-    /// An unknown outcome: every task is dropped, and begins again from what is certain.
-    fn start_over(&mut self) -> Result<(), WorkerError> {
-        for id in std::mem::take(&mut self.slots).into_keys() {
-            self.stage.withdraw(id);
-        }
-        self.recycle()
-    }
-
-    /// A new producer, and every partition handed out again; tried again by the next steps until it succeeds.
-    fn recycle(&mut self) -> Result<(), WorkerError> {
-        let recycled = self.link.recycle();
-        self.to_recycle = recycled.is_err();
-        match recycled {
-            Ok(()) => Ok(()),
-            Err(LinkError::Fatal(reason)) => Err(WorkerError::Fatal(reason)),
-            Err(error) => {
-                self.note_unavailable(&error);
-                Ok(())
-            }
-        }
-    }
-
-    fn note_commit(&mut self, took: Duration) {
-        let milliseconds = took.as_secs_f64() * 1000.0;
-        let (sum, count, buckets) = &mut self.status.commits;
-        *sum += milliseconds;
-        *count += 1;
-        if let Some(bucket) = super::board::COMMIT_BUCKETS_MS.iter().position(|bound| milliseconds <= *bound) {
-            buckets[bucket] += 1;
         }
     }
 
@@ -524,4 +320,15 @@ impl<S: Stage> Worker<S> {
             _ => None,
         })
     }
+}
+
+/// The live tasks, with their partitions.
+fn live<T>(slots: &mut BTreeMap<PartitionId, Slot<T>>) -> Vec<(PartitionId, &mut T)> {
+    let mut live = Vec::with_capacity(slots.len());
+    for (id, slot) in slots {
+        if let Slot::Live { task, .. } = slot {
+            live.push((*id, task));
+        }
+    }
+    live
 }

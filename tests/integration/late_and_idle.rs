@@ -211,8 +211,8 @@ fn slowest_input() -> Result<(), Failed> {
     Ok(())
 }
 
-/// A partition was added: until it has a watermark time stands still. It stands still over a restart, too, or else
-/// windows would become final a second time.
+/// A partition was added: while it joins time stands still, over a restart too, or else windows would become final
+/// without it, or a second time.
 fn joined_later() -> Result<(), Failed> {
     let mut stream = Stream::new(minute_plan(), &[1]);
     stream.item(0, &at("a", START));
@@ -223,11 +223,13 @@ fn joined_later() -> Result<(), Failed> {
     let closed = stream.merges[owner].times()[0];
     assert!(closed.final_until > Some(START) && stream.finals().len() == 1);
 
-    let resumed = stream.folds[0].metadata().encode();
+    let resumed = stream.folds[0].metadata();
     let offset = stream.folds[0].offset();
     let plan = std::sync::Arc::clone(&stream.plan);
-    let (first, _) = Fold::resumed(std::sync::Arc::clone(&plan), 0, 0, 2, offset, &resumed)?;
+    let (first, _) = Fold::resumed(std::sync::Arc::clone(&plan), 0, 0, 2, offset, resumed);
     stream.folds = vec![first, Fold::first(std::sync::Arc::clone(&plan), 0, 1, 2, 0, 0)];
+    stream.folds[1].join();
+    stream.commit(&[1], true);
     stream.folds[0].silent(START + 5 * REACH);
     stream.commit(&[0, 1], true);
     assert_eq!(stream.merges[owner].times()[0].final_until, closed.final_until, "the second one holds it");
@@ -235,16 +237,22 @@ fn joined_later() -> Result<(), Failed> {
     let made = stream.merges[owner].prepare(false, true);
     let mut restored = Merge::new(plan, i32::try_from(owner)?, 0);
     for (key, value) in &made.checkpoint {
-        restored.restore(key, value.as_deref())?;
+        restored.restore(key, value.as_deref()).map_err(|halt| halt.to_string())?;
     }
-    restored.base_restored(&made.metadata)?;
+    restored.base_restored(&made.metadata).map_err(|halt| halt.to_string())?;
     restored.restored();
     assert_eq!(restored.times(), stream.merges[owner].times(), "a restart does not turn it back");
     stream.publish(made);
     stream.merges[owner] = restored;
+    // What it begins with is how far merge has come: an event of a window that is final is late.
+    stream.folds[1].silent(START + 9 * REACH);
+    assert_eq!(stream.folds[1].watermark(), None, "silence of one that joins says nothing");
+    stream.folds[1].joined(closed.watermark, closed.final_until);
+    assert_eq!(stream.item(1, &at("too late", closed.final_until.expect("time has come") - 1)), Judged::Late);
+    assert_eq!(stream.item(1, &at("in time", closed.final_until.expect("time has come"))), Judged::Accepted);
     stream.folds[1].silent(START + 5 * REACH);
     stream.commit(&[1], true);
-    assert_eq!(stream.finals().len(), 2, "each window once");
+    assert_eq!(stream.finals().len(), 3, "each window once, and that of the event that was in time");
     Ok(())
 }
 

@@ -4,19 +4,20 @@
 use std::collections::{BTreeMap, HashMap};
 
 use libtest_mimic::{Failed, Trial};
-use proptest::collection::vec;
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use touchstone::aggregate;
 use touchstone::engine::accumulator::bounds;
 use touchstone::engine::cell::Cell;
 use touchstone::engine::codec::{
-    Checkpoint, Closed, FoldMetadata, MergeMetadata, PaneKey, decode_checkpoint, decode_delta, decode_pane,
-    decode_pane_key, encode_checkpoint, encode_delta, encode_pane, encode_pane_key,
+    Checkpoint, Closed, FoldMetadata, Format, KeptLevel, KeptSeries, KnownSources, METADATA_BYTES_MAX, MergeMetadata,
+    PaneKey, SetReach, decode_checkpoint, decode_delta, decode_pane, decode_pane_key, encode_checkpoint, encode_delta,
+    encode_pane, encode_pane_key,
 };
 use touchstone::engine::ledger::{Entry, Ledger};
 use touchstone::engine::plan::{MetricSet, SetPlan};
 use touchstone::engine::publish::Shown;
-use touchstone::engine::section::{Group, Section, SourceId, Standing, Totals};
+use touchstone::engine::section::{Group, Phase, Section, SourceId, Standing, Totals};
 use touchstone::engine::slice::{GroupBy, NONE, Values};
 use touchstone::engine::time::MINUTE;
 use touchstone::engine::window::WindowSpec;
@@ -114,7 +115,7 @@ fn standing() -> impl Strategy<Value = Standing> {
 }
 
 fn source() -> impl Strategy<Value = SourceId> {
-    (".*", any::<u32>(), any::<i32>()).prop_map(|(input, epoch, partition)| {
+    (".*", any::<u32>(), 0..i32::MAX).prop_map(|(input, epoch, partition)| {
         let input: String = input;
         SourceId { input: input.into(), epoch, partition }
     })
@@ -137,36 +138,52 @@ fn group() -> impl Strategy<Value = Group> {
 }
 
 fn section() -> impl Strategy<Value = Section> {
-    let who = (source(), any::<i32>(), standing(), standing());
-    let times = (any::<Option<i64>>(), any::<Option<i64>>(), any::<i64>());
-    (who, times, vec((".*", any::<i64>()), 0..3), vec(group(), 0..3)).prop_map(
-        |((source, partitions, from, to), (newest, oldest, covered_from), events, groups)| Section {
-            source,
-            partitions,
-            from,
-            to,
-            newest,
-            oldest,
-            covered_from,
-            events,
-            groups,
+    let who = (source(), phase(), 0..i32::MAX, any::<u32>(), 1..i64::MAX);
+    let times = (any::<Option<i64>>(), any::<Option<i64>>(), any::<Option<i64>>(), any::<i64>());
+    (who, standing(), standing(), times, vec((".*", any::<i64>()), 0..3), vec(group(), 0..3)).prop_map(
+        |((source, phase, partitions, plan, base), from, to, times, events, groups)| {
+            let (horizon, newest, oldest, covered_from) = times;
+            Section {
+                source,
+                phase,
+                partitions,
+                plan,
+                base,
+                from,
+                to,
+                horizon,
+                newest,
+                oldest,
+                covered_from,
+                events,
+                groups,
+            }
         },
     )
 }
 
+fn phase() -> impl Strategy<Value = Phase> {
+    prop::sample::select(Phase::ALL.to_vec())
+}
+
+fn format() -> impl Strategy<Value = Format> {
+    prop::sample::select(vec![Format::PREVIOUS, Format::LATEST])
+}
+
 fn deltas_come_back() -> Result<(), Failed> {
-    holds(150, vec(section(), 0..4), |sections| {
-        assert_eq!(decode_delta(&encode_delta(&sections)), Ok(sections));
+    holds(150, (vec(section(), 0..4), format()), |(sections, format)| {
+        assert_eq!(decode_delta(&encode_delta(&sections, format)), Ok(sections));
     })
 }
 
 fn panes_come_back() -> Result<(), Failed> {
     holds(
         200,
-        (group(), values(), "[^|]*", "[^|]*", "[^|]*", any::<i64>()),
-        |(group, values, set, by, level, start)| {
+        (group(), values(), "[^|]*", "[^|]*", "[^|]*", any::<i64>(), format()),
+        |(group, values, set, by, level, start, format)| {
             for (_, _, cell) in &group.cells {
-                assert_eq!(decode_pane(&encode_pane(cell, group.definitions)), Ok((cell.clone(), group.definitions)));
+                let pane = encode_pane(cell, group.definitions, format);
+                assert_eq!(decode_pane(&pane), Ok((cell.clone(), group.definitions)));
             }
             let key = PaneKey { set, group_by: by, level, start, values };
             assert_eq!(decode_pane_key(&encode_pane_key(&key)), Some(key));
@@ -175,34 +192,51 @@ fn panes_come_back() -> Result<(), Failed> {
 }
 
 fn checkpoints_come_back() -> Result<(), Failed> {
-    let entry = (standing(), any::<i32>(), any::<Option<i64>>(), any::<Option<i64>>(), any::<i64>()).prop_map(
-        |(standing, partitions, newest, oldest, covered_from)| Entry {
-            standing,
-            partitions,
-            newest,
-            oldest,
-            covered_from,
-        },
-    );
-    let closed = (".*", any::<Option<i64>>(), any::<Option<i64>>()).prop_map(|(set, watermark, final_until)| Closed {
-        set,
-        watermark,
-        final_until,
+    let horizon = any::<Option<i64>>();
+    let entry = (phase(), standing(), 0..i32::MAX, horizon, any::<Option<i64>>(), any::<Option<i64>>(), any::<i64>());
+    let entry = entry.prop_map(|(phase, standing, partitions, horizon, newest, oldest, covered_from)| Entry {
+        phase,
+        standing,
+        horizon,
+        partitions,
+        newest,
+        oldest,
+        covered_from,
     });
-    holds(200, (any::<i64>(), vec((source(), entry), 0..5), vec(closed, 0..4)), |(offset, entries, closed)| {
+    let level = (".*", any::<i64>(), any::<i64>());
+    let level = level.prop_map(|(name, covered_from, kept_from)| KeptLevel { name, covered_from, kept_from });
+    let closed = (".*", any::<Option<i64>>(), any::<Option<i64>>(), vec(level, 0..3));
+    let closed =
+        closed.prop_map(|(set, watermark, final_until, levels)| Closed { set, watermark, final_until, levels });
+    let series = (".*", ".*", any::<u32>(), any::<i64>())
+        .prop_map(|(set, group_by, definitions, covered_from)| KeptSeries { set, group_by, definitions, covered_from });
+    let beside = (vec(closed, 0..4), vec(series, 0..4));
+    holds(200, (any::<i64>(), vec((source(), entry), 0..5), beside, format()), |(offset, entries, beside, format)| {
         let mut ledger = Ledger::default();
         entries.into_iter().for_each(|(source, entry)| ledger.insert(source, entry));
-        let checkpoint = Checkpoint { offset, ledger, closed };
-        assert_eq!(decode_checkpoint(&encode_checkpoint(&checkpoint)), Ok(checkpoint));
+        let (closed, series) = beside;
+        let checkpoint = Checkpoint { offset, ledger, closed, series };
+        assert_eq!(decode_checkpoint(&encode_checkpoint(&checkpoint, format)), Ok(checkpoint));
     })
 }
 
 fn metadata_comes_back() -> Result<(), Failed> {
     let reasons = vec((0..RejectReason::ALL.len(), 1..1_000_000_000_000i64), 0..8);
     let times = (any::<Option<i64>>(), any::<Option<i64>>(), any::<Option<i64>>(), any::<Option<i64>>());
-    let fold = (any::<u32>(), times, any::<[i64; 8]>(), reasons);
-    let merge = (any::<i64>(), any::<Option<i64>>(), any::<Option<i64>>());
-    holds(500, (fold, merge), |((epoch, times, counts, reasons), (checkpoint, watermark, published))| {
+    let fold = (any::<u32>(), phase(), times, any::<[Option<i64>; 2]>(), any::<[i64; 8]>(), reasons);
+    let times = (any::<Option<i64>>(), any::<Option<i64>>());
+    let reach = times.prop_filter_map("a set that says nothing is left out", |(watermark, final_until)| {
+        (watermark.or(final_until).is_some()).then_some(SetReach { watermark, final_until })
+    });
+    let known = (any::<u32>(), btree_set(0..60i32, 0..20));
+    let known = known.prop_map(|(epoch, partitions)| KnownSources { epoch, partitions });
+    let reach = btree_map("[a-z]{1,8}", reach, 0..6);
+    let known = btree_map("[A-Za-z0-9._-]{1,20}", known, 0..6);
+    let halted = prop::option::of("[a-z_]{1,12}");
+    let merge = (any::<i64>(), any::<Option<i64>>(), reach, known, halted);
+    holds(500, (fold, merge, format()), |(fold, merge, format)| {
+        let (epoch, phase, times, [horizon, gap], counts, reasons) = fold;
+        let (checkpoint, published, reach, known, halted) = merge;
         let rejected: BTreeMap<RejectReason, i64> =
             reasons.into_iter().map(|(place, count)| (RejectReason::ALL[place], count)).collect();
         let [records, accepted, late, duplicate, conflicting, skipped, covered_from, replay_from] = counts;
@@ -211,7 +245,10 @@ fn metadata_comes_back() -> Result<(), Failed> {
         let (watermark_of_fold, newest, oldest, dedup_floor) = times;
         let fold = FoldMetadata {
             epoch,
+            phase,
             watermark: watermark_of_fold,
+            horizon,
+            gap,
             newest,
             oldest,
             covered_from,
@@ -220,11 +257,13 @@ fn metadata_comes_back() -> Result<(), Failed> {
             totals,
             rejected,
         };
-        assert_eq!(FoldMetadata::decode(&fold.encode()), Ok(fold.clone()));
+        assert_eq!(FoldMetadata::decode(&fold.encode(format)), Ok(fold.clone()));
         let short = FoldMetadata { totals: Totals { rejected: totals.rejected + 1, ..totals }, ..fold };
-        assert!(FoldMetadata::decode(&short.encode()).is_err(), "an item that was rejected for no reason");
-        let merge = MergeMetadata { checkpoint, watermark, published };
-        assert_eq!(MergeMetadata::decode(&merge.encode()), Ok(merge));
+        assert!(FoldMetadata::decode(&short.encode(format)).is_err(), "an item that was rejected for no reason");
+        let merge = MergeMetadata { checkpoint, published, reach, known, halted };
+        let text = merge.encode(format);
+        assert!(text.len() <= METADATA_BYTES_MAX);
+        assert_eq!(MergeMetadata::decode(&text), Ok(merge));
     })
 }
 
@@ -247,7 +286,7 @@ fn read_as_everything(bytes: &[u8]) {
 }
 
 fn any_bytes() -> Result<(), Failed> {
-    let text = "touchstone-(fold|merge) 1( [a-z_]{1,12}=-?[0-9]{1,25}){0,12}|pane(\\|[a-z0-9:é]{0,6}){0,8}";
+    let text = "touchstone-(fold|merge) [12]( [a-z_.]{1,16}=-?[0-9:,-]{1,25}){0,12}|pane(\\|[a-z0-9:é]{0,6}){0,8}";
     holds(3_000, (vec(any::<u8>(), 0..200), text), |(bytes, text)| {
         read_as_everything(&bytes);
         read_as_everything(text.as_bytes());
@@ -257,11 +296,11 @@ fn any_bytes() -> Result<(), Failed> {
 fn damaged_bytes() -> Result<(), Failed> {
     // Small events, so that sums of what is left do not overflow where they are read out.
     let damage = vec((any::<prop::sample::Index>(), 0u8..=255), 1..4);
-    holds(1_500, (vec(section(), 1..2), damage, any::<bool>()), |(mut sections, damage, cut)| {
+    holds(1_500, (vec(section(), 1..2), damage, any::<bool>(), format()), |(mut sections, damage, cut, format)| {
         for section in &mut sections {
             (section.events, section.partitions) = (Vec::new(), 1);
         }
-        let mut bytes = encode_delta(&sections);
+        let mut bytes = encode_delta(&sections, format);
         for (place, byte) in damage {
             let place = place.index(bytes.len());
             bytes[place] = byte;
@@ -279,7 +318,7 @@ fn impossible_cells() -> Result<(), Failed> {
     let bucket = |index: usize| {
         let mut cell = Cell::new(contacts.shape());
         cell.histograms[0].add_to_bucket(u16::try_from(index).expect("a table is small"), 1);
-        encode_pane(&cell, 0)
+        encode_pane(&cell, 0, Format::LATEST)
     };
     assert!(decode_pane(&bucket(bounds().len() - 1)).is_ok());
     assert!(decode_pane(&bucket(bounds().len())).is_err(), "a bucket beyond the table");
@@ -292,7 +331,8 @@ fn impossible_cells() -> Result<(), Failed> {
     let counts = [&most[..], &[2]].concat();
     let pane = |place: u8, keys: &[u8], counts: &[u8]| {
         let accumulator = [keys, &field(2, counts)].concat();
-        decode_pane(&field(4, &field(place, &accumulator)))
+        let version = [1 << 3, 1]; // field 1, a varint
+        decode_pane(&[&version[..], &field(4, &field(place, &accumulator))].concat())
     };
     let [histogram, tally, distribution] = [6, 7, 8];
     let score = |score: u8| [2, 10, 0, score]; // 1..5, high is best

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use touchstone::clock::{Clock, ManualClock};
 use touchstone::config::{Settings, parse};
-use touchstone::engine::codec::FoldMetadata;
+use touchstone::engine::codec::{FoldMetadata, MergeMetadata};
 use touchstone::memory::{Broker, MemoryLink, NewRecord, OwnedRecord};
 use touchstone::pipeline::board::{Board, Condition};
 use touchstone::pipeline::folding::Folding;
@@ -123,6 +123,14 @@ impl Link for FaultyLink {
         }
     }
 
+    fn start(&mut self, partition: PartitionId) -> Result<(i64, Option<i64>), LinkError> {
+        self.link.start(partition)
+    }
+
+    fn ends(&mut self, topic: &str) -> Result<Vec<i64>, LinkError> {
+        self.link.ends(topic)
+    }
+
     fn committed(&mut self, group: &str, topic: &str) -> Result<Vec<Option<(i64, String)>>, LinkError> {
         self.link.committed(group, topic)
     }
@@ -218,13 +226,26 @@ impl Pipeline {
 
     /// What the fold group has committed, by partition: the offset and the metadata.
     pub fn committed(&self) -> Vec<Option<(i64, FoldMetadata)>> {
+        let read = |(offset, text): (i64, String)| (offset, FoldMetadata::decode(&text).expect("it is ours"));
+        let committed = self.committed_of(&self.settings.group("fold"), INPUT).into_iter();
+        committed.map(|committed| committed.map(read)).collect()
+    }
+
+    /// What the merge group has committed, by partition: the offset and the metadata.
+    pub fn committed_by_merge(&self) -> Vec<Option<(i64, MergeMetadata)>> {
+        let read = |(offset, text): (i64, String)| (offset, MergeMetadata::decode(&text).expect("it is ours"));
+        let committed =
+            self.committed_of(&self.settings.group("merge"), &self.settings.layout.names.deltas).into_iter();
+        committed.map(|committed| committed.map(read)).collect()
+    }
+
+    fn committed_of(&self, group: &str, topic: &str) -> Vec<Option<(i64, String)>> {
         let config =
             LinkConfig { group: "looks".into(), transactional_id: "looks".into(), ..self.settings.fold_link(0) };
         let mut link = self.broker.link(&LinkConfig { subscriptions: Vec::new(), ..config }).expect("a link");
-        let committed = link.committed(&self.settings.fold_link(0).group, INPUT).expect("nothing is pending");
+        let committed = link.committed(group, topic).expect("the topic exists");
         link.close();
-        let read = |(offset, text): (i64, String)| (offset, FoldMetadata::decode(&text).expect("it is ours"));
-        committed.into_iter().map(|committed| committed.map(read)).collect()
+        committed
     }
 
     /// Everything a topic holds.
@@ -252,7 +273,7 @@ impl Pipeline {
     /// Why tasks are halted: by stage and partition.
     pub fn halted(&self) -> BTreeMap<(&'static str, i32), String> {
         let halted = |condition: Condition| match condition {
-            Condition::Halted(reason) => Some(reason),
+            Condition::Halted(halt) => Some(halt.to_string()),
             _ => None,
         };
         self.conditions().into_iter().filter_map(|(task, condition)| Some((task, halted(condition)?))).collect()

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use libtest_mimic::{Failed, Trial};
 use proptest::collection::btree_map;
 use proptest::prelude::*;
-use touchstone::engine::codec::{FoldMetadata, decode_delta, encode_delta};
+use touchstone::engine::codec::{FoldMetadata, Format, decode_delta, encode_delta};
 use touchstone::engine::section::{Section, Totals};
 use touchstone::engine::time::{MINUTE, SECOND};
 use touchstone::memory::NewRecord;
@@ -334,7 +334,7 @@ fn offsets_lost() -> Result<(), Failed> {
     pipeline.crash();
     let (group, deltas) = merge_group(&pipeline);
     pipeline.broker.set_committed(&group, &deltas, 1, None)?;
-    only_halted(pipeline, ("merge", 1), "offsets lost")
+    only_halted(pipeline, ("merge", 1), "offsets_lost: ")
 }
 
 fn merge_group(pipeline: &Pipeline) -> (String, String) {
@@ -347,17 +347,30 @@ fn changelog_lost() -> Result<(), Failed> {
     let changelog = pipeline.settings.layout.names.changelog.clone();
     let (_, end) = pipeline.broker.bounds(&changelog, 0)?;
     pipeline.broker.delete_records(&changelog, 0, end)?;
-    only_halted(pipeline, ("merge", 0), "changelog lost")
+    only_halted(pipeline, ("merge", 0), "changelog_lost: ")
 }
 
 fn deltas_lost() -> Result<(), Failed> {
     let mut pipeline = in_the_middle();
+    // Something was taken in after the last checkpoint.
+    let behind = |pipeline: &Pipeline| {
+        let committed = pipeline.committed_by_merge().swap_remove(0);
+        committed.is_some_and(|(offset, metadata)| 0 < metadata.checkpoint && metadata.checkpoint + 1 < offset)
+    };
+    for portion in input().into_iter().skip(15) {
+        if behind(&pipeline) {
+            break;
+        }
+        portion.iter().for_each(|(partition, made)| pipeline.produce(*partition, &made.text()));
+        pipeline.clock.advance(PORTION_MS);
+        (0..5).for_each(|_| pipeline.step());
+    }
+    assert!(behind(&pipeline), "a commit without a checkpoint");
+    let (offset, _) = pipeline.committed_by_merge().swap_remove(0).ok_or("it has committed")?;
     pipeline.crash();
     let (_, deltas) = merge_group(&pipeline);
-    let (_, end) = pipeline.broker.bounds(&deltas, 0)?;
-    // The last one was taken in after the last checkpoint.
-    pipeline.broker.delete_records(&deltas, 0, end - 1)?;
-    only_halted(pipeline, ("merge", 0), "deltas from the checkpoint on")
+    pipeline.broker.delete_records(&deltas, 0, offset - 1)?;
+    only_halted(pipeline, ("merge", 0), "deltas_lost: deltas from the checkpoint on")
 }
 
 fn foreign_metadata() -> Result<(), Failed> {
@@ -366,12 +379,12 @@ fn foreign_metadata() -> Result<(), Failed> {
         pipeline.crash();
         let (group, deltas) = merge_group(&pipeline);
         pipeline.broker.set_committed(&group, &deltas, 1, Some((3, text.into())))?;
-        only_halted(pipeline, ("merge", 1), "offset 3 of the merge group")?;
+        only_halted(pipeline, ("merge", 1), "offset 3 of the merge group in partition 1")?;
     }
     let mut pipeline = in_the_middle();
     let (offset, metadata) = pipeline.committed().swap_remove(0).ok_or("it has committed")?;
     pipeline.crash();
-    let cut = metadata.encode().replace("rejected.not_json", "rejected.unheard_of");
+    let cut = metadata.encode(Format::LATEST).replace("rejected.not_json", "rejected.unheard_of");
     for text in ["", "somebody else's", &cut] {
         let mut pipeline = in_the_middle();
         pipeline.crash();
@@ -381,7 +394,7 @@ fn foreign_metadata() -> Result<(), Failed> {
             0,
             Some((offset, text.into())),
         )?;
-        only_halted(pipeline, ("fold", 0), "not committed by touchstone")?;
+        only_halted(pipeline, ("fold", 0), "foreign_offsets: ")?;
     }
     Ok(())
 }
@@ -396,7 +409,7 @@ fn last_delta(pipeline: &Pipeline, partition: i32) -> Vec<Section> {
 }
 
 fn inject(pipeline: &Pipeline, partition: i32, sections: &[Section]) -> Result<(), Failed> {
-    let value = encode_delta(sections);
+    let value = encode_delta(sections, Format::LATEST);
     let record = NewRecord { partition: Some(partition), value: Some(&value), ..NewRecord::default() };
     pipeline.broker.produce(&merge_group(pipeline).1, &record)?;
     Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use touchstone::aggregate;
-use touchstone::engine::codec::{decode_delta, encode_delta};
+use touchstone::engine::codec::{Format, decode_delta, encode_delta};
 use touchstone::engine::plan::{InputPlan, Plan, SetPlan};
 use touchstone::engine::section::Section;
 use touchstone::engine::slice::GroupBy;
@@ -35,6 +35,7 @@ pub fn plan(windows: Vec<WindowSpec>, group_bys: &[&str]) -> Plan {
         values_max: 1_000,
         deltas_partitions: 3,
         ever_everywhere: false,
+        format: Format::LATEST,
     }
 }
 
@@ -89,7 +90,7 @@ impl Stream {
             for section in &mut own {
                 section.groups.retain(|group| self.plan.partition(&group.set, &group.group_by) == partition);
             }
-            merge.take(self.next, decode_delta(&encode_delta(&own)));
+            merge.take(self.next, decode_delta(&encode_delta(&own, Format::LATEST)));
         }
         self.next += 1;
     }

@@ -293,18 +293,12 @@ fn mutate(sources: &mut BTreeMap<PathBuf, String>) -> Result<(), String> {
     let library = sources.get_mut(Path::new("src/lib.rs")).ok_or("there is no src/lib.rs")?;
     library.push_str(SWITCH);
     let manifest = sources.get_mut(Path::new("Cargo.toml")).ok_or("there is no Cargo.toml")?;
-    let mut kept = Vec::new();
-    for table in manifest.split("\n\n") {
-        let other_target = table.starts_with("[[") && !table.contains("simulation");
-        if !other_target {
-            kept.push(
-                table.replace(
-                    "default-run = \"touchstone\"",
-                    "autobins = false\nautotests = false\nautobenches = false",
-                ),
-            );
-        }
-    }
+    // Another name, or it would take the healthy crate's place in the target directory.
+    let head = manifest
+        .replacen("name = \"touchstone\"", "name = \"touchstone-canaries\"", 1)
+        .replace("default-run = \"touchstone\"", "autobins = false\nautotests = false\nautobenches = false");
+    let of_another_target = |table: &&str| table.starts_with("[[") && !table.contains("simulation");
+    let kept: Vec<&str> = head.split("\n\n").filter(|table| !of_another_target(table)).collect();
     *manifest = kept.join("\n\n");
     Ok(())
 }

@@ -103,7 +103,7 @@ fn facts(world: &World, mut letters: BTreeMap<(i32, i64), Letter>) -> Facts {
                 Made::Valid(event) => match letter {
                     Some(letter) => {
                         assert_eq!(letter.reason, "late", "{place:?}: {}", letter.detail);
-                        justified(record, &event, newest, &letter.detail);
+                        justified(world, record, &event, newest, &letter.detail);
                         world.happened(Class::Late);
                         totals.late += 1;
                     }
@@ -130,8 +130,9 @@ fn facts(world: &World, mut letters: BTreeMap<(i32, i64), Letter>) -> Facts {
 }
 
 /// A late decision: the watermark that it names lies above the event by more than the lateness, and something could
-/// have moved it there: an event accepted before, or silence that lasted until this record came.
-fn justified(record: &OwnedRecord, event: &Touchpoint<'_>, newest: Option<i64>, detail: &str) {
+/// have moved it there: an event accepted before, silence that lasted until this record came, or merge's watermark when
+/// the source joined.
+fn justified(world: &World, record: &OwnedRecord, event: &Touchpoint<'_>, newest: Option<i64>, detail: &str) {
     let behind = detail.strip_prefix("event time is ").and_then(|rest| rest.split(' ').next());
     let behind: f64 = behind.and_then(|seconds| seconds.parse().ok()).unwrap_or_else(|| panic!("{detail}"));
     let watermark = event.time + (behind * 1000.0).round() as i64;
@@ -140,7 +141,8 @@ fn justified(record: &OwnedRecord, event: &Touchpoint<'_>, newest: Option<i64>, 
     let by_event = newest.map(|newest| newest - OUT_OF_ORDERNESS);
     // Nothing lay in the log when its end was looked at: this record came later.
     let by_silence = record.timestamp + SKEW_MAX - IDLE_TIMEOUT;
-    let possible = by_event.max(Some(by_silence));
+    let by_joining = world.times.borrow().joined.get(&record.partition).copied().flatten();
+    let possible = by_event.max(Some(by_silence)).max(by_joining);
     assert!(
         Some(watermark) <= possible,
         "{place:?} is late under the watermark {watermark}, possible was {possible:?}"

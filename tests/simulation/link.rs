@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
+use touchstone::engine::codec::{FoldMetadata, MergeMetadata};
+use touchstone::engine::section::Phase;
 use touchstone::memory::{End, MemoryLink};
 use touchstone::pipeline::link::{Commit, CommitError, Link, LinkError, PartitionId, Reader, Rebalance, Take};
 use touchstone::record::Record;
@@ -234,6 +236,30 @@ impl FaultyLink {
         }
     }
 
+    /// Remembers what a source that joins may take as its first watermark: the greatest that merge has named so far.
+    fn look_at_joining(&self, commit: &Commit) {
+        let mut times = self.caller.world.times.borrow_mut();
+        for (id, _, metadata) in &commit.offsets {
+            match self.caller.stage {
+                StageName::Merge => {
+                    let metadata = MergeMetadata::decode(metadata).expect("written just now");
+                    let reach = metadata.reach.values().filter_map(|reach| reach.watermark).max();
+                    times.reach = times.reach.max(reach);
+                }
+                StageName::Fold => {
+                    let phase = FoldMetadata::decode(metadata).expect("written just now").phase;
+                    let reach = times.reach;
+                    if phase == Phase::Joining {
+                        times.joining.insert(id.partition);
+                    } else if times.joining.remove(&id.partition) {
+                        let joined = times.joined.entry(id.partition).or_insert(None);
+                        *joined = (*joined).max(reach);
+                    }
+                }
+            }
+        }
+    }
+
     fn told(&mut self, rebalances: &[Rebalance]) {
         for rebalance in rebalances {
             self.caller.note(|| match rebalance {
@@ -268,6 +294,7 @@ impl Link for FaultyLink {
         let of_commit = |fault: &LinkFault| {
             !matches!(fault, LinkFault::CrashRestoring | LinkFault::PauseRestoring(_) | LinkFault::PausePolling(_))
         };
+        self.look_at_joining(commit);
         let result = match self.caller.armed(of_commit) {
             None => self.link.commit(commit),
             Some(fault) => {
@@ -351,6 +378,16 @@ impl Link for FaultyLink {
         self.link.drained(partition, position)
     }
 
+    fn start(&mut self, partition: PartitionId) -> Result<(i64, Option<i64>), LinkError> {
+        self.caller.reach()?;
+        self.link.start(partition)
+    }
+
+    fn ends(&mut self, topic: &str) -> Result<Vec<i64>, LinkError> {
+        self.caller.reach()?;
+        self.link.ends(topic)
+    }
+
     fn committed(&mut self, group: &str, topic: &str) -> Result<Vec<Option<(i64, String)>>, LinkError> {
         self.caller.reach()?;
         self.link.committed(group, topic)
@@ -364,6 +401,9 @@ impl Link for FaultyLink {
         until: Option<i64>,
     ) -> Result<Box<dyn Reader>, LinkError> {
         self.caller.reach()?;
+        if !self.caller.reaches_partition(topic, partition) {
+            return Err(LinkError::Unavailable("the leader is not reached".into()));
+        }
         let reader = self.link.reader(topic, partition, from, until)?;
         let topic = topic.to_string();
         Ok(Box::new(FaultyReader { reader, caller: self.caller.clone(), topic, partition, interrupted: false }))

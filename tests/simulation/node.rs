@@ -83,7 +83,7 @@ impl Node {
         let merges =
             posted.merges.into_iter().map(|(partition, status)| (StageName::Merge, partition, status.condition));
         let halted = |(stage, partition, condition)| match condition {
-            Condition::Halted(reason) => Some((stage, partition, reason)),
+            Condition::Halted(halt) => Some((stage, partition, halt.to_string())),
             _ => None,
         };
         folds.chain(merges).filter_map(halted).collect()

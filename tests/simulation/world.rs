@@ -5,7 +5,7 @@
 //! no borrow is held while another one steps.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -42,6 +42,7 @@ pub struct World {
     pub counts: RefCell<Counts>,
     /// Deltas partitions whose task may halt, and stages whose letters may be there twice.
     pub grave: RefCell<Grave>,
+    pub times: RefCell<Times>,
     looks: RefCell<MemoryLink>,
     input: RefCell<InputLog>,
     /// No fault happens any more.
@@ -60,6 +61,17 @@ pub struct Grave {
     pub torn_finals: BTreeSet<i32>,
     /// Letters may be there twice.
     pub letters_twice: bool,
+}
+
+/// Which watermarks sources may have begun with.
+#[derive(Debug, Default)]
+pub struct Times {
+    /// The greatest watermark that merge has named.
+    pub reach: Option<i64>,
+    /// Sources that have announced themselves.
+    pub joining: BTreeSet<i32>,
+    /// By partition, the greatest that a source can have been given.
+    pub joined: BTreeMap<i32, Option<i64>>,
 }
 
 struct InputLog {
@@ -120,6 +132,7 @@ impl World {
             trace: RefCell::new(Trace::new(print)),
             counts: RefCell::default(),
             grave: RefCell::default(),
+            times: RefCell::default(),
             looks,
             input: RefCell::new(input),
             calm: Cell::new(false),

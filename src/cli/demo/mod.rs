@@ -60,6 +60,7 @@ deltas_partitions = 4
 letter_partitions = 1
 replication_factor = 1
 [timing]
+max_skew = "2d"
 commit_interval = "100ms"
 checkpoint_interval = "3650d"
 [log]

@@ -169,6 +169,7 @@ impl FileLink {
             first_timestamp: Some(i64::MIN),
             lost: None,
             partitions: self.partitions,
+            bounds: (0, i64::MAX),
         });
         vec![Rebalance::Assigned(assigned.collect())]
     }
@@ -272,6 +273,14 @@ impl Link for FileLink {
 
     fn drained(&mut self, _partition: PartitionId, _position: i64) -> Result<(bool, i64), LinkError> {
         Ok((false, 0)) // the end of the files is told by `finish`
+    }
+
+    fn start(&mut self, _partition: PartitionId) -> Result<(i64, Option<i64>), LinkError> {
+        Ok((0, Some(i64::MIN)))
+    }
+
+    fn ends(&mut self, _topic: &str) -> Result<Vec<i64>, LinkError> {
+        Ok(Vec::new())
     }
 
     fn committed(&mut self, _group: &str, _topic: &str) -> Result<Vec<Option<(i64, String)>>, LinkError> {

@@ -179,8 +179,8 @@ fn take_in(merge: &mut Worker<Merging>, broker: &Broker, board: &Board) -> Resul
     while !merge.tasks().any(|task| task.merge().offset() >= end) {
         merge.step(Duration::ZERO)?;
         let condition = board.look().merges.remove(&0).map(|status| status.condition);
-        if let Some(Condition::Halted(reason)) = condition {
-            return Err(WorkerError::Fatal(reason));
+        if let Some(Condition::Halted(halt)) = condition {
+            return Err(WorkerError::Fatal(halt.to_string()));
         }
     }
     merge.commit()?;

@@ -3,6 +3,7 @@
 use super::super::Failure;
 use super::Replay;
 use crate::config::{self, Settings};
+use crate::engine::codec::Format;
 use crate::engine::plan::{InputPlan, Plan, SetPlan};
 use crate::engine::slice::GroupBy;
 use crate::engine::watermark::Policy;
@@ -13,6 +14,7 @@ use crate::pipeline::folding::{FoldSettings, InputSettings};
 use crate::pipeline::link::{LinkConfig, Start, Subscription};
 use crate::pipeline::merging::MergeSettings;
 use crate::pipeline::worker::Pace;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -64,6 +66,7 @@ pub(super) fn setup(replay: &Replay) -> Result<Setup, Failure> {
         max_future_ms: read.map_or(300_000, |input| input.max_future_ms),
         record_bytes_max,
         from_beginning: true,
+        skip_offsets: BTreeSet::new(),
     };
     let plan = Plan {
         sets,
@@ -72,6 +75,7 @@ pub(super) fn setup(replay: &Replay) -> Result<Setup, Failure> {
         values_max: settings.plan.values_max,
         deltas_partitions: 1,
         ever_everywhere: true,
+        format: Format::LATEST,
     };
     Ok(Setup { plan: Arc::new(plan), input: input_settings, partitions: replay.partitions, record_bytes_max })
 }
@@ -154,6 +158,7 @@ impl Setup {
             output_bytes_max: usize::MAX / 2,
             delta_bytes_max: 64 << 20,
             batch_items_max: BATCH_ITEMS,
+            alignment: None,
         }
     }
 

@@ -4,10 +4,10 @@
 //! item is judged late before it moves the watermark, and late before duplicate (I-4).
 
 use crate::engine::cell::Cell;
-use crate::engine::codec::{CodecError, FoldMetadata};
+use crate::engine::codec::FoldMetadata;
 use crate::engine::dedup::{Ids, Seen};
 use crate::engine::plan::{InputPlan, Plan, SetPlan};
-use crate::engine::section::{Group, Section, SourceId, Standing, Totals};
+use crate::engine::section::{Group, Phase, Section, SourceId, Standing, Totals};
 use crate::engine::slice::Values;
 use crate::engine::watermark::Policy;
 use crate::touchpoint::{RejectReason, Touchpoint, content_hash, identity_hash};
@@ -34,7 +34,10 @@ pub enum Judged {
 /// What a commit makes certain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct State {
+    phase: Phase,
     standing: Standing,
+    /// No event before this is accepted, whatever the watermark says: windows before it are final.
+    floor: i64,
     newest: Option<i64>,
     oldest: Option<i64>,
     totals: Totals,
@@ -46,9 +49,12 @@ struct State {
 pub struct Fold {
     plan: Arc<Plan>,
     input: usize,
+    plan_id: u32,
     source: SourceId,
     partitions: i32,
     covered_from: i64,
+    /// Where it goes on behind a gap, until a commit has said so.
+    behind_gap: Option<i64>,
     state: State,
     committed: State,
     ids: Ids,
@@ -75,7 +81,9 @@ impl Fold {
     ) -> Fold {
         let settings = &plan.inputs[input];
         let state = State {
+            phase: Phase::Live,
             standing: Standing { offset, watermark: None, accepted: 0 },
+            floor: i64::MIN,
             newest: None,
             oldest: None,
             totals: Totals::default(),
@@ -84,9 +92,11 @@ impl Fold {
         };
         Fold {
             input,
+            plan_id: plan.id(),
             source: SourceId { input: settings.name.clone(), epoch: settings.epoch, partition },
             partitions,
             covered_from,
+            behind_gap: None,
             committed: state.clone(),
             state,
             ids: Ids::new(settings.dedup_ids_max, !settings.policy.bounded),
@@ -97,27 +107,22 @@ impl Fold {
         }
     }
 
-    /// The task of a source that goes on from a committed offset. Before it takes anything, every record in
-    /// `[replay_from, offset)` must be shown to [`Fold::relearn`]; the second value is that `replay_from`.
-    ///
-    /// # Errors
-    /// The metadata is not ours or names another epoch: the source must not be taken in.
+    /// The task of a source that goes on from a committed offset and the metadata beside it, which must be of the
+    /// configured epoch. Before it takes anything, every record in `[replay_from, offset)` must be shown to
+    /// [`Fold::relearn`]; the second value is that `replay_from`. Over a gap that was accepted it goes on behind it.
     pub fn resumed(
         plan: Arc<Plan>,
         input: usize,
         partition: i32,
         partitions: i32,
         offset: i64,
-        metadata: &str,
-    ) -> Result<(Fold, i64), CodecError> {
-        let memory = FoldMetadata::decode(metadata)?;
+        memory: FoldMetadata,
+    ) -> (Fold, i64) {
         let mut fold = Fold::first(plan, input, partition, partitions, offset, memory.covered_from);
-        if memory.epoch != fold.source.epoch {
-            let (was, is) = (memory.epoch, fold.source.epoch);
-            return Err(CodecError::Damaged(format!("offsets of epoch {was}, configured is epoch {is}")));
-        }
         fold.state = State {
+            phase: memory.phase,
             standing: Standing { offset, watermark: memory.watermark, accepted: memory.totals.accepted },
+            floor: memory.horizon.unwrap_or(i64::MIN),
             newest: memory.newest,
             oldest: memory.oldest,
             totals: memory.totals,
@@ -126,8 +131,55 @@ impl Fold {
         };
         fold.committed = fold.state.clone();
         fold.ids.set_floor(memory.dedup_floor.unwrap_or(i64::MIN));
-        let replay_from = if fold.settings().dedup { memory.replay_from.min(offset) } else { offset };
-        Ok((fold, replay_from))
+        let mut replay_from = if fold.settings().dedup { memory.replay_from.min(offset) } else { offset };
+        if let Some(gap) = memory.gap {
+            // What a gap swallowed cannot be learned again; the section that says so adds nothing.
+            replay_from = replay_from.max(gap.min(offset));
+            fold.behind_gap = Some(offset.max(gap));
+            fold.step_over_gap();
+        }
+        (fold, replay_from)
+    }
+
+    fn step_over_gap(&mut self) {
+        self.state.standing.offset = self.behind_gap.unwrap_or(self.state.standing.offset);
+    }
+
+    /// Announces the source: it takes nothing until [`Fold::joined`].
+    pub fn join(&mut self) {
+        self.state.phase = Phase::Joining;
+        if !self.state.registered {
+            // An abort of the announcement must not leave a source behind that never made one.
+            self.committed.phase = Phase::Joining;
+        }
+    }
+
+    /// Takes the announcement back.
+    pub fn leave(&mut self) {
+        self.state.phase = Phase::Left;
+    }
+
+    /// Every merge task has heard the announcement: takes records from now on. The watermark is the greatest of any
+    /// merge task, `floor` the time before which windows are final there; `None` where there is no time yet.
+    pub fn joined(&mut self, watermark: Option<i64>, floor: Option<i64>) {
+        self.state.phase = Phase::Live;
+        self.state.standing.watermark = self.state.standing.watermark.max(watermark);
+        self.state.floor = self.state.floor.max(floor.unwrap_or(i64::MIN));
+    }
+
+    /// Says the last word: time no longer waits for the source, and it takes nothing any more.
+    pub fn retire(&mut self) {
+        self.state.phase = Phase::Retired;
+    }
+
+    /// Whether anything was ever committed of it.
+    pub fn is_registered(&self) -> bool {
+        self.state.registered
+    }
+
+    /// Where the source is in its life, and whether that is committed.
+    pub fn phase(&self) -> (Phase, bool) {
+        (self.state.phase, self.state.registered && self.committed.phase == self.state.phase)
     }
 
     /// Learns an id again after a restart, if it was accepted then and still counts.
@@ -146,7 +198,11 @@ impl Fold {
     }
 
     /// Judges a valid item of the record at `offset`, and counts it if it is accepted.
+    ///
+    /// # Panics
+    /// When the source is not live: what it would accept could find its window final.
     pub fn item(&mut self, touchpoint: &Touchpoint<'_>, offset: i64) -> Judged {
+        assert_eq!(self.state.phase, Phase::Live, "{}: only a live source takes records", self.source);
         let horizon = self.horizon();
         if touchpoint.time < horizon {
             self.state.totals.late += 1;
@@ -204,12 +260,18 @@ impl Fold {
     /// It was proved that at `drained_at` nothing was left to take. [`crate::engine::time::END_OF_TIME`]
     /// says that nothing will ever come.
     pub fn silent(&mut self, drained_at: i64) {
+        if self.state.phase != Phase::Live {
+            return;
+        }
         self.state.standing.watermark = self.policy().after_silence(self.state.standing.watermark, drained_at);
     }
 
     /// Whether a commit would say anything that the last one did not.
+    ///
+    /// An announcement is repeated until it has been heard: a merge task commits the offset after a record, and only
+    /// a record behind the announcement proves that it has been passed.
     pub fn has_news(&self) -> bool {
-        !self.state.registered || self.state != self.committed
+        !self.state.registered || self.state != self.committed || self.state.phase == Phase::Joining
     }
 
     /// How large the next section will be in one delta record, as an upper estimate.
@@ -230,9 +292,13 @@ impl Fold {
         }
         Section {
             source: self.source.clone(),
+            phase: self.state.phase,
             partitions: self.partitions,
+            plan: self.plan_id,
+            base: self.plan.geometry.base(),
             from: self.committed.standing,
             to: self.state.standing,
+            horizon: self.promise(),
             newest: self.state.newest,
             oldest: self.state.oldest,
             covered_from: self.covered_from,
@@ -246,7 +312,10 @@ impl Fold {
         let offset = self.state.standing.offset;
         FoldMetadata {
             epoch: self.source.epoch,
+            phase: self.state.phase,
             watermark: self.state.standing.watermark,
+            horizon: self.promise(),
+            gap: None,
             newest: self.state.newest,
             oldest: self.state.oldest,
             covered_from: self.covered_from,
@@ -263,6 +332,7 @@ impl Fold {
     /// When an item went through no door, or through two: a broken rule of our own.
     pub fn committed(&mut self) {
         self.state.registered = true;
+        self.behind_gap = None;
         self.committed = self.state.clone();
         self.ids.committed(self.horizon());
         self.open.iter_mut().for_each(OpenDeltas::clear);
@@ -277,6 +347,7 @@ impl Fold {
     /// is that at [`Fold::offset`].
     pub fn aborted(&mut self) {
         self.state = self.committed.clone();
+        self.step_over_gap();
         self.ids.aborted();
         self.open.iter_mut().for_each(OpenDeltas::clear);
         self.open_bytes = 0;
@@ -320,8 +391,15 @@ impl Fold {
         &self.settings().policy
     }
 
+    /// The oldest event time that is not late. It never goes back, also when the lateness is raised.
     fn horizon(&self) -> i64 {
-        self.policy().horizon(self.state.standing.watermark)
+        self.policy().horizon(self.state.standing.watermark).max(self.state.floor)
+    }
+
+    /// What merge may rely on: no event before this is accepted from here on.
+    fn promise(&self) -> Option<i64> {
+        let promised = self.policy().final_until(self.state.standing.watermark);
+        promised.max(Some(self.state.floor).filter(|floor| *floor != i64::MIN))
     }
 }
 

@@ -8,16 +8,17 @@ mod checkpoint;
 
 use super::store::Series;
 use crate::engine::cell::Cell;
-use crate::engine::codec::{CodecError, MergeMetadata};
-use crate::engine::ledger::{Ledger, Verdict};
+use crate::engine::codec::{CodecError, KnownSources, MergeMetadata, SetReach};
+use crate::engine::halt::{Halt, HaltCode};
+use crate::engine::ledger::{Entry, Ledger, Verdict};
 use crate::engine::plan::Plan;
 use crate::engine::publish::Shown;
-use crate::engine::section::Section;
+use crate::engine::section::{Phase, Section};
 use crate::engine::slice::Values;
 use crate::engine::time::END_OF_TIME;
 use crate::engine::watermark::minimum;
 use crate::engine::window::WindowKind;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -53,8 +54,14 @@ struct State {
     offset: i64,
     ledger: Ledger,
     times: Vec<SetTime>,
+    /// Per series: from when it holds everything under its definitions; `i64::MIN` where nothing is missing.
+    series_from: Vec<i64>,
+    /// Per metric set and level: from when its panes hold everything; `i64::MIN` where nothing is missing.
+    levels_from: Vec<Vec<i64>>,
     checkpoint: i64,
     published: Option<i64>,
+    /// Keys of the changelog that are of no more use: other definitions, group-bys or levels.
+    stale: Vec<Vec<u8>>,
     /// Tombstones that the next checkpoint writes: (series, values, level, start).
     gone: Vec<(usize, Values, usize, i64)>,
 }
@@ -68,6 +75,7 @@ type LastShown = HashMap<WindowOf, (i64, u64)>;
 /// The task of one deltas partition.
 pub struct Merge {
     plan: Arc<Plan>,
+    plan_id: u32,
     partition: i32,
     series: Vec<Series>,
     state: State,
@@ -78,17 +86,27 @@ pub struct Merge {
     looked_at: HashMap<WindowOf, (u64, i64)>,
     checkpointing: bool,
     silent: bool,
-    halted: Option<String>,
+    halted: Option<Halt>,
     dropped: i64,
+    /// What the changelog said at its checkpoint, until the base is restored.
+    base: checkpoint::Base,
 }
 
 impl Merge {
     /// An empty task that begins at `offset` of its deltas partition.
     pub fn new(plan: Arc<Plan>, partition: i32, offset: i64) -> Merge {
         let levels = plan.geometry.levels().len();
-        let series = plan.owned(partition).into_iter().map(|(set, by)| Series::new(set, by, levels)).collect();
-        let state = State { offset, times: vec![SetTime::default(); plan.sets.len()], ..State::default() };
+        let series: Vec<Series> =
+            plan.owned(partition).into_iter().map(|(set, by)| Series::new(set, by, levels)).collect();
+        let state = State {
+            offset,
+            times: vec![SetTime::default(); plan.sets.len()],
+            series_from: vec![i64::MIN; series.len()],
+            levels_from: vec![vec![i64::MIN; levels]; plan.sets.len()],
+            ..State::default()
+        };
         Merge {
+            plan_id: plan.id(),
             plan,
             partition,
             series,
@@ -102,6 +120,7 @@ impl Merge {
             silent: false,
             halted: None,
             dropped: 0,
+            base: checkpoint::Base::default(),
         }
     }
 
@@ -110,31 +129,38 @@ impl Merge {
         if self.halted.is_some() {
             return;
         }
+        let place = format!("delta record at offset {offset}");
         let sections = match sections {
             Ok(sections) => sections,
-            Err(error) => return self.halt(format!("delta record at offset {offset}: {error}")),
+            Err(error) => return self.halt(unreadable(&error, HaltCode::Conservation).at(place)),
         };
         for section in &sections {
             match self.state.ledger.judge(section) {
                 Verdict::Apply => {
-                    if let Err(reason) = self.apply(section) {
-                        return self.halt(format!("delta record at offset {offset}: {}: {reason}", section.source));
+                    if let Err(halt) = self.apply(section) {
+                        return self.halt(halt.at(&section.source).at(place));
                     }
                 }
                 Verdict::Drop => self.dropped += 1,
-                Verdict::Halt(reason) => return self.halt(format!("delta record at offset {offset}: {reason}")),
+                Verdict::Halt(halt) => return self.halt(halt.at(place)),
             }
         }
         self.state.offset = offset + 1;
     }
 
-    fn apply(&mut self, section: &Section) -> Result<(), String> {
+    fn apply(&mut self, section: &Section) -> Result<(), Halt> {
         self.check(section)?;
+        if section.plan != self.plan_id {
+            self.uncover(section);
+        }
         let plan = Arc::clone(&self.plan);
         for group in &section.groups {
             let Some(index) = self.series_of(&group.set, &group.group_by) else { continue };
             let final_until = self.state.times[self.series[index].set].final_until.unwrap_or(i64::MIN);
             let series = &mut self.series[index];
+            if group.definitions != plan.sets[series.set].definitions[series.by] {
+                continue; // cells of different definitions never merge (I-10)
+            }
             let by = &plan.sets[series.set].group_bys[series.by];
             for (values, pane, cell) in &group.cells {
                 let kept = series.keep(&plan, values);
@@ -143,7 +169,8 @@ impl Merge {
                 }
                 for (level, geometry) in plan.geometry.levels().iter().enumerate() {
                     let (start, _) = geometry.pane(*pane);
-                    if plan.keeps(level, by) && !plan.geometry.expired(level, start, final_until) {
+                    let wanted = plan.keeps(level, by) && geometry.holds(section.base);
+                    if wanted && !plan.geometry.expired(level, start, final_until) {
                         series.add(&plan, &kept, level, start, cell);
                     }
                 }
@@ -156,33 +183,59 @@ impl Merge {
         Ok(())
     }
 
-    /// Conservation: in every group-by we own, the cells add up to the accepted events the section names.
-    fn check(&self, section: &Section) -> Result<(), String> {
-        if self.plan.input(&section.source.input).is_none() {
-            return Err("its input is not configured here".into());
+    /// Whoever counted had other definitions: what is missing here is missing up to the newest event that was
+    /// accepted then.
+    fn uncover(&mut self, section: &Section) {
+        let Some(from) = section.newest.map(|newest| newest.saturating_add(1)) else { return };
+        for (series, covered_from) in self.series.iter().zip(&mut self.state.series_from) {
+            let plan = &self.plan.sets[series.set];
+            let (set, by) = (plan.set.name(), &plan.group_bys[series.by].name);
+            let definitions = plan.definitions[series.by];
+            let fed = section.events.iter().any(|(name, events)| name == set && *events != 0);
+            let here = section
+                .groups
+                .iter()
+                .any(|group| group.set == set && group.group_by == *by && group.definitions == definitions);
+            if fed && !here {
+                *covered_from = (*covered_from).max(from);
+            }
         }
+        for (level, geometry) in self.plan.geometry.levels().iter().enumerate() {
+            if !geometry.holds(section.base) {
+                self.state.levels_from.iter_mut().for_each(|levels| levels[level] = levels[level].max(from));
+            }
+        }
+    }
+
+    /// Conservation: in every group-by we own, the cells add up to the accepted events the section names. Only
+    /// somebody with another plan may leave a group-by out.
+    fn check(&self, section: &Section) -> Result<(), Halt> {
+        let wrong = |detail: String| Err(Halt::new(HaltCode::Conservation, detail));
         for series in &self.series {
             let plan = &self.plan.sets[series.set];
             let (set, by) = (plan.set.name(), &plan.group_bys[series.by].name);
             let named: i64 = section.events.iter().filter(|(name, _)| name == set).map(|(_, events)| events).sum();
-            let groups = section.groups.iter().filter(|group| group.set == set && group.group_by == *by);
+            let mut groups = section.groups.iter().filter(|group| group.set == set && group.group_by == *by).peekable();
+            if groups.peek().is_none() && section.plan != self.plan_id {
+                continue;
+            }
             let mut counted = 0;
             for group in groups {
-                if group.definitions != plan.definitions[series.by] {
-                    let (theirs, ours) = (group.definitions, plan.definitions[series.by]);
-                    return Err(format!(
-                        "{set}/{by} was counted under definitions {theirs:08x}, configured is {ours:08x}"
-                    ));
-                }
-                let (empty, dimensions) = (Cell::new(plan.set.shape()), plan.group_bys[series.by].dimensions.len());
-                let fits = |(values, _, cell): &(Values, i64, Cell)| values.0.len() == dimensions && cell.fits(&empty);
-                if !group.cells.iter().all(fits) {
-                    return Err(format!("{set}/{by} holds a cell of another shape"));
+                let ours = plan.definitions[series.by];
+                if group.definitions == ours {
+                    let (empty, width) = (Cell::new(plan.set.shape()), plan.group_bys[series.by].dimensions.len());
+                    let fits = |(values, _, cell): &(Values, i64, Cell)| values.0.len() == width && cell.fits(&empty);
+                    if !group.cells.iter().all(fits) {
+                        return wrong(format!("{set}/{by} holds a cell of another shape"));
+                    }
+                } else if section.plan == self.plan_id {
+                    let theirs = group.definitions;
+                    return wrong(format!("{set}/{by} names definitions {theirs:08x} in place of {ours:08x}"));
                 }
                 counted += group.cells.iter().map(|(_, _, cell)| cell.events).sum::<i64>();
             }
             if counted != named {
-                return Err(format!("{set}/{by} holds {counted} events, the section names {named}"));
+                return wrong(format!("{set}/{by} holds {counted} events, the section names {named}"));
             }
         }
         Ok(())
@@ -195,25 +248,33 @@ impl Merge {
         })
     }
 
+    /// How far time has come, by what the ledger holds. A source that joins holds it still; while there is none,
+    /// every partition of every input that feeds the set must have announced itself; one that is known by number only
+    /// does not turn it back later. An input that is not configured here feeds everything, until it is retired.
     fn time_of(&self, set: usize) -> SetTime {
         let before = self.state.times[set];
-        let feeding = || self.plan.inputs.iter().filter(|input| input.feeds[set]);
-        if !feeding().all(|input| self.state.ledger.complete(&input.name)) {
+        let feeds = |input: &str| self.plan.input(input).is_none_or(|input| self.plan.inputs[input].feeds[set]);
+        let fed = self.state.ledger.iter().filter(|(source, _)| feeds(&source.input));
+        let taking_part = |entry: &&Entry| matches!(entry.phase, Phase::Live | Phase::Joining);
+        let entries: Vec<&Entry> = fed.map(|(_, entry)| entry).filter(taking_part).collect();
+        let mut configured = self.plan.inputs.iter().filter(|input| input.feeds[set]);
+        let complete = before.watermark.is_some() || configured.all(|input| self.state.ledger.complete(&input.name));
+        if !complete || entries.is_empty() || entries.iter().any(|entry| entry.phase == Phase::Joining) {
             return before;
         }
-        let entries: Vec<_> = feeding()
-            .flat_map(|input| {
-                let of = self.state.ledger.iter().filter(|(source, _)| source.input == input.name);
-                of.map(move |(_, entry)| (input, entry))
-            })
-            .collect();
-        let watermark = minimum(entries.iter().map(|(_, entry)| entry.standing.watermark));
-        let final_until = entries.iter().map(|(input, entry)| input.policy.final_until(entry.standing.watermark));
         SetTime {
-            watermark: before.watermark.max(watermark),
-            final_until: before.final_until.max(minimum(final_until)),
-            covered_from: entries.iter().map(|(_, entry)| entry.covered_from).max().unwrap_or(i64::MIN),
+            watermark: before.watermark.max(minimum(entries.iter().map(|entry| entry.standing.watermark))),
+            final_until: before.final_until.max(minimum(entries.iter().map(|entry| entry.horizon))),
+            covered_from: entries.iter().map(|entry| entry.covered_from).max().unwrap_or(i64::MIN),
         }
+    }
+
+    /// From when a window of a series is covered: by its sources, under its definitions, in the panes it takes.
+    fn covered_from(&self, index: usize, window: usize) -> i64 {
+        let set = self.series[index].set;
+        let levels = self.plan.geometry.takes(window).iter().map(|level| self.state.levels_from[set][*level]);
+        let panes = levels.max().unwrap_or(i64::MIN);
+        self.state.times[set].covered_from.max(self.state.series_from[index]).max(panes)
     }
 
     fn advance(&mut self, plan: &Plan, set: usize) {
@@ -240,13 +301,13 @@ impl Merge {
     /// Windows that end in `(after, until]` are final now.
     fn finalize(&mut self, plan: &Plan, index: usize, after: i64, until: i64) {
         let series = &self.series[index];
-        let covered_from = self.state.times[series.set].covered_from;
         for (window, spec) in plan.geometry.windows().iter().enumerate() {
             let total = spec.kind == WindowKind::Total;
             if spec.kind == WindowKind::Ever || (total && until != END_OF_TIME) {
                 continue;
             }
             let anchor = plan.geometry.anchor(window);
+            let covered_from = self.covered_from(index, window);
             for (values, slice) in &series.slices {
                 let mut starts: Vec<i64> = match total {
                     true => vec![i64::MIN],
@@ -280,10 +341,34 @@ impl Merge {
         let currents = if publish { self.currents() } else { Vec::new() };
         let finals = std::mem::take(&mut self.finals);
         let checkpoint = if checkpoint { self.checkpoint() } else { Vec::new() };
-        let watermark = self.state.times.iter().filter_map(|time| time.watermark).max();
-        let State { offset, checkpoint: at, published, .. } = self.state;
-        let metadata = MergeMetadata { checkpoint: at, watermark, published };
-        MergeCommit { finals, currents, checkpoint, offset, metadata }
+        let metadata = self.metadata(&self.state);
+        MergeCommit { finals, currents, checkpoint, offset: self.state.offset, metadata }
+    }
+
+    fn metadata(&self, state: &State) -> MergeMetadata {
+        // The end of time is no time for anybody to begin with.
+        let known = |time: Option<i64>| time.filter(|time| *time != END_OF_TIME);
+        let reach = self.plan.sets.iter().zip(&state.times).map(|(plan, time)| {
+            let reach = SetReach { watermark: known(time.watermark), final_until: known(time.final_until) };
+            (plan.set.name().to_string(), reach)
+        });
+        let mut known: BTreeMap<String, KnownSources> = BTreeMap::new();
+        for (source, _) in state.ledger.iter() {
+            // Sorted by epoch: the latest comes last.
+            let sources = known.entry(source.input.to_string()).or_default();
+            if sources.epoch != source.epoch {
+                *sources = KnownSources { epoch: source.epoch, partitions: BTreeSet::new() };
+            }
+            sources.partitions.insert(source.partition);
+        }
+        let State { checkpoint, published, .. } = *state;
+        MergeMetadata { checkpoint, published, reach: reach.collect(), known, halted: None }
+    }
+
+    /// What stands committed of this task: the offset, and the metadata that says that it is halted.
+    pub fn halt_mark(&self, halt: &Halt) -> (i64, MergeMetadata) {
+        let halted = Some(halt.code.name().to_string());
+        (self.committed.offset, MergeMetadata { halted, ..self.metadata(&self.committed) })
     }
 
     /// Remembers that a `_watermark` record naming this offset goes out with the next commit; says which one
@@ -320,7 +405,7 @@ impl Merge {
                     }
                     self.shown_now.push((name, (start, hash)));
                     let (set, by, values) = (series.set, series.by, values.clone());
-                    let covered_from = time.covered_from;
+                    let covered_from = self.covered_from(index, window);
                     currents.push(Shown { set, by, values, window, start, end, cell, is_final: false, covered_from });
                 }
             }
@@ -330,9 +415,10 @@ impl Merge {
 
     /// What is shown of one window now, per slice: for export. `None` watermark shows nothing, but `ever`.
     pub fn rows(&self, set: usize, by: usize, window: usize) -> Vec<Shown> {
-        let Some(series) = self.series.iter().find(|series| series.set == set && series.by == by) else {
+        let Some(index) = self.series.iter().position(|series| series.set == set && series.by == by) else {
             return Vec::new();
         };
+        let series = &self.series[index];
         let time = self.state.times[set];
         let ever = self.plan.geometry.windows()[window].kind == WindowKind::Ever;
         let (start, end) = match time.watermark {
@@ -341,7 +427,7 @@ impl Merge {
             _ => return Vec::new(),
         };
         let is_final = !ever && time.final_until.is_some_and(|until| end <= until);
-        let covered_from = time.covered_from;
+        let covered_from = self.covered_from(index, window);
         let shown = series.slices.iter().filter_map(|(values, slice)| {
             let cell = slice.window(&self.plan, window, start)?;
             Some(Shown { set, by, values: values.clone(), window, start, end, cell, is_final, covered_from })
@@ -357,6 +443,7 @@ impl Merge {
         if self.checkpointing {
             self.checkpointing = false;
             self.state.gone.clear();
+            self.state.stale.clear();
             let panes = self.series.iter_mut().flat_map(|series| series.slices.values_mut());
             for pane in panes.flat_map(|slice| slice.panes.iter_mut()).flat_map(BTreeMap::values_mut) {
                 pane.stored |= pane.dirty;
@@ -386,13 +473,13 @@ impl Merge {
         self.checkpointing = false;
     }
 
-    fn halt(&mut self, reason: String) {
-        self.halted = Some(reason);
+    fn halt(&mut self, halt: Halt) {
+        self.halted = Some(halt);
     }
 
     /// Why the task takes nothing any more, if so.
-    pub fn halted(&self) -> Option<&str> {
-        self.halted.as_deref()
+    pub fn halted(&self) -> Option<&Halt> {
+        self.halted.as_ref()
     }
 
     /// The next deltas offset to take.
@@ -437,4 +524,10 @@ impl Merge {
 
 fn contents(cell: &Cell) -> u64 {
     foldhash::fast::FixedState::default().hash_one(cell)
+}
+
+/// A halt over something that cannot be read: of a format that is not known, or `code`.
+fn unreadable(error: &CodecError, code: HaltCode) -> Halt {
+    let code = if matches!(error, CodecError::Version(_)) { HaltCode::UnknownFormat } else { code };
+    Halt::new(code, error.to_string())
 }

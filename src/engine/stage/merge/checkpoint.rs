@@ -3,62 +3,78 @@
 //! The base of a restore: panes, ledger, and how far time was closed. What came after it is replayed from the
 //! deltas, silently, by the same code that takes live sections.
 
-use super::{Merge, SetTime};
+use super::{Merge, SetTime, unreadable};
 use crate::engine::cell::Cell;
 use crate::engine::codec::{
-    Checkpoint, Closed, CodecError, MergeMetadata, PaneKey, decode_checkpoint, decode_pane, decode_pane_key,
-    encode_checkpoint, encode_pane, encode_pane_key,
+    Checkpoint, Closed, CodecError, KeptLevel, KeptSeries, MergeMetadata, PaneKey, decode_checkpoint, decode_pane,
+    decode_pane_key, encode_checkpoint, encode_pane, encode_pane_key,
 };
+use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::slice::Values;
 use crate::engine::stage::store::Series;
-use crate::engine::window::Level;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The key of the ledger's record in the changelog.
 const LEDGER_KEY: &[u8] = b"ledger";
 
+/// What was read of a changelog beside the panes.
+#[derive(Debug, Default)]
+pub(super) struct Base {
+    checkpoint: Option<Checkpoint>,
+    /// Keys whose last record is of no use here.
+    stale: BTreeSet<Vec<u8>>,
+}
+
 impl Merge {
     /// Takes back one record of the changelog.
     ///
     /// # Errors
-    /// The record is damaged, of another version, or was counted under other definitions.
-    pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), CodecError> {
+    /// The record is damaged or of a format that is not known.
+    pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Halt> {
+        let failed = |error: &CodecError| unreadable(error, HaltCode::ChangelogDamaged);
         if key == LEDGER_KEY {
-            let value = value.ok_or_else(|| CodecError::Damaged("the ledger has a tombstone".into()))?;
-            let checkpoint = decode_checkpoint(value)?;
-            self.state.ledger = checkpoint.ledger;
-            self.state.checkpoint = checkpoint.offset;
-            self.state.offset = checkpoint.offset;
-            for Closed { set, watermark, final_until } in checkpoint.closed {
-                if let Some(index) = self.plan.sets.iter().position(|plan| plan.set.name() == set) {
-                    self.state.times[index] = SetTime { watermark, final_until, ..SetTime::default() };
-                }
+            let value = value.ok_or_else(|| Halt::new(HaltCode::ChangelogDamaged, "the ledger has a tombstone"))?;
+            self.base.checkpoint = Some(decode_checkpoint(value).map_err(|error| failed(&error))?);
+            return Ok(());
+        }
+        let Some(pane) = decode_pane_key(key) else {
+            let detail = format!("changelog key {:?}", String::from_utf8_lossy(key));
+            return Err(Halt::new(HaltCode::ChangelogDamaged, detail));
+        };
+        self.base.stale.remove(key);
+        let level = self.plan.geometry.levels().iter().position(|level| level.name() == pane.level);
+        let series = self.series_of(&pane.set, &pane.group_by);
+        let (Some(level), Some(index)) = (level, series) else {
+            // A level or a group-by that is no longer configured has nothing to put back.
+            if value.is_some() {
+                self.base.stale.insert(key.to_vec());
             }
             return Ok(());
-        }
-        let damaged = || CodecError::Damaged(format!("changelog key {:?}", String::from_utf8_lossy(key)));
-        let key = decode_pane_key(key).ok_or_else(damaged)?;
-        // A level or a group-by that is no longer configured has nothing to put back.
-        let level = self.plan.geometry.levels().iter().position(|level| level_name(level) == key.level);
-        let (Some(level), Some(series)) = (level, self.series_of(&key.set, &key.group_by)) else { return Ok(()) };
-        let Some(value) = value else {
-            self.series[series]
-                .slices
-                .entry(key.values)
-                .and_modify(|slice| drop(slice.panes[level].remove(&key.start)));
-            return Ok(());
         };
-        let (cell, definitions) = decode_pane(value)?;
-        let series = &mut self.series[series];
+        let series = &mut self.series[index];
         let plan = &self.plan.sets[series.set];
-        if definitions != plan.definitions[series.by] || !cell.fits(&Cell::new(plan.set.shape())) {
-            return Err(CodecError::Damaged(format!(
-                "{}/{} was counted under definitions {definitions:08x}, configured is {:08x}",
-                key.set, key.group_by, plan.definitions[series.by]
-            )));
+        let kept = match value {
+            Some(value) => {
+                let (cell, definitions) = decode_pane(value).map_err(|error| failed(&error))?;
+                if definitions != plan.definitions[series.by] {
+                    self.base.stale.insert(key.to_vec());
+                    None
+                } else if !cell.fits(&Cell::new(plan.set.shape()))
+                    || pane.values.0.len() != plan.group_bys[series.by].dimensions.len()
+                {
+                    let detail = format!("{}/{} holds a pane of another shape", pane.set, pane.group_by);
+                    return Err(Halt::new(HaltCode::ChangelogDamaged, detail));
+                } else {
+                    Some(cell)
+                }
+            }
+            None => None,
+        };
+        match kept {
+            Some(cell) => series.restore(pane.values, level, pane.start, cell),
+            None => _ = series.slices.entry(pane.values).and_modify(|slice| _ = slice.panes[level].remove(&pane.start)),
         }
-        series.restore(key.values, level, key.start, cell);
         Ok(())
     }
 
@@ -66,24 +82,66 @@ impl Merge {
     /// [`Merge::take`] before [`Merge::restored`].
     ///
     /// # Errors
-    /// A name for what is wrong: the changelog is not of the checkpoint that the committed offset names.
-    pub fn base_restored(&mut self, metadata: &MergeMetadata) -> Result<i64, String> {
+    /// The changelog is not of the checkpoint that the committed offset names.
+    pub fn base_restored(&mut self, metadata: &MergeMetadata) -> Result<i64, Halt> {
         self.series
             .iter_mut()
             .for_each(|series| series.slices.retain(|_, slice| !slice.panes.iter().all(BTreeMap::is_empty)));
-        if self.state.checkpoint != metadata.checkpoint {
-            return Err(format!(
-                "changelog lost or damaged: the committed offset names the checkpoint at deltas offset {}, the changelog holds {}",
-                metadata.checkpoint, self.state.checkpoint
-            ));
+        let Base { checkpoint, stale } = std::mem::take(&mut self.base);
+        let found = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.offset);
+        if found != metadata.checkpoint {
+            let named = metadata.checkpoint;
+            let detail = format!(
+                "the committed offset names the checkpoint at deltas offset {named}, the changelog holds {found}"
+            );
+            return Err(Halt::new(HaltCode::ChangelogLost, detail));
         }
+        self.state.stale = stale.into_iter().collect();
         self.state.published = metadata.published;
-        let plan = Arc::clone(&self.plan);
-        for set in 0..plan.sets.len() {
+        self.state.checkpoint = found;
+        if let Some(checkpoint) = checkpoint {
+            self.state.offset = found;
+            self.state.ledger = checkpoint.ledger.clone();
+            self.take_back_coverage(&checkpoint);
+        }
+        for set in 0..self.plan.sets.len() {
             self.state.times[set] = self.time_of(set);
         }
         self.silent = true;
         Ok(self.state.offset)
+    }
+
+    /// What is kept now and was not, or was kept less long, is covered only from what came after the checkpoint.
+    fn take_back_coverage(&mut self, checkpoint: &Checkpoint) {
+        let anew = checkpoint.ledger.newest().map_or(i64::MIN, |newest| newest.saturating_add(1));
+        let plan = Arc::clone(&self.plan);
+        for (series, covered_from) in self.series.iter().zip(&mut self.state.series_from) {
+            let set = &plan.sets[series.set];
+            let same = |kept: &&KeptSeries| {
+                kept.set == set.set.name()
+                    && kept.group_by == set.group_bys[series.by].name
+                    && kept.definitions == set.definitions[series.by]
+            };
+            *covered_from = checkpoint.series.iter().find(same).map_or(anew, |kept| kept.covered_from);
+        }
+        for (index, set) in plan.sets.iter().enumerate() {
+            let Some(closed) = checkpoint.closed.iter().find(|closed| closed.set == set.set.name()) else {
+                self.state.levels_from[index].fill(anew);
+                continue;
+            };
+            let Closed { watermark, final_until, ref levels, .. } = *closed;
+            self.state.times[index] = SetTime { watermark, final_until, ..SetTime::default() };
+            for (level, geometry) in plan.geometry.levels().iter().enumerate() {
+                let name = geometry.name();
+                self.state.levels_from[index][level] = match levels.iter().find(|kept| kept.name == name) {
+                    None => anew,
+                    Some(kept) => {
+                        let wanted = final_until.map_or(i64::MIN, |until| plan.geometry.kept_from(level, until));
+                        if kept.kept_from > wanted { kept.covered_from.max(kept.kept_from) } else { kept.covered_from }
+                    }
+                };
+            }
+        }
     }
 
     /// Everything up to the committed offset has been taken back: goes live.
@@ -105,12 +163,13 @@ impl Merge {
             encode_pane_key(&PaneKey {
                 set: plan.sets[series.set].set.name().into(),
                 group_by: plan.sets[series.set].group_bys[series.by].name.clone(),
-                level: level_name(&plan.geometry.levels()[level]),
+                level: plan.geometry.levels()[level].name(),
                 start,
                 values: values.clone(),
             })
         };
         let mut records = Vec::new();
+        records.extend(self.state.stale.iter().map(|key| (key.clone(), None)));
         for (index, values, level, start) in &self.state.gone {
             records.push((key(&self.series[*index], values, *level, *start), None));
         }
@@ -119,31 +178,35 @@ impl Merge {
             for (values, slice) in &series.slices {
                 for (level, panes) in slice.panes.iter().enumerate() {
                     for (start, pane) in panes.iter().filter(|(_, pane)| pane.dirty) {
-                        let value = encode_pane(&pane.cell, definitions);
+                        let value = encode_pane(&pane.cell, definitions, plan.format);
                         records.push((key(series, values, level, *start), Some(value)));
                     }
                 }
             }
         }
         self.state.checkpoint = self.state.offset;
-        let closed = plan.sets.iter().zip(&self.state.times).map(|(plan, time)| Closed {
-            set: plan.set.name().into(),
-            watermark: time.watermark,
-            final_until: time.final_until,
+        let closed = plan.sets.iter().enumerate().map(|(index, set)| {
+            let SetTime { watermark, final_until, .. } = self.state.times[index];
+            let levels = plan.geometry.levels().iter().enumerate().map(|(level, geometry)| KeptLevel {
+                name: geometry.name(),
+                covered_from: self.state.levels_from[index][level],
+                kept_from: final_until.map_or(i64::MIN, |until| plan.geometry.kept_from(level, until)),
+            });
+            Closed { set: set.set.name().into(), watermark, final_until, levels: levels.collect() }
+        });
+        let series = self.series.iter().zip(&self.state.series_from).map(|(series, covered_from)| {
+            let set = &plan.sets[series.set];
+            KeptSeries {
+                set: set.set.name().into(),
+                group_by: set.group_bys[series.by].name.clone(),
+                definitions: set.definitions[series.by],
+                covered_from: *covered_from,
+            }
         });
         let (offset, ledger) = (self.state.offset, self.state.ledger.clone());
-        let checkpoint = Checkpoint { offset, ledger, closed: closed.collect() };
-        records.push((LEDGER_KEY.to_vec(), Some(encode_checkpoint(&checkpoint))));
+        let checkpoint = Checkpoint { offset, ledger, closed: closed.collect(), series: series.collect() };
+        records.push((LEDGER_KEY.to_vec(), Some(encode_checkpoint(&checkpoint, plan.format))));
         self.checkpointing = true;
         records
-    }
-}
-
-/// The name of a level in the changelog, independent of which other levels there are.
-fn level_name(level: &Level) -> String {
-    match level {
-        Level::Fixed(size) => format!("{size}ms"),
-        Level::Day(zone) => format!("day:{}", zone.name()),
-        Level::Ever => "ever".into(),
     }
 }
