@@ -175,6 +175,11 @@ impl Group {
         }
     }
 
+    /// Whether an open transaction holds any offset.
+    pub fn holds_offsets(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// What is committed.
     pub fn committed(&self, place: Place) -> Option<&(i64, String)> {
         self.offsets.get(&place)

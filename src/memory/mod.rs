@@ -14,6 +14,7 @@ mod state;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use self::group::Group;
 pub use self::link::MemoryLink;
 use self::log::Batch;
 pub use self::state::{End, Holds};
@@ -237,6 +238,11 @@ impl Broker {
             state.groups.entry(group.to_owned()).or_default().set_committed(place, offset);
             Ok(())
         })
+    }
+
+    /// Whether an open transaction holds an offset of the group: who is to take that partition over has to wait.
+    pub fn holds_offsets(&self, group: &str) -> bool {
+        self.lock().groups.get(group).is_some_and(Group::holds_offsets)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

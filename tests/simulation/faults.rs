@@ -58,6 +58,12 @@ classes! {
     InputCommitted "open transaction on the input, committed",
     InputAborted "open transaction on the input, aborted",
     SlowPartition "catch-up of days with a slow partition",
+    PartitionAdded "partition added under load",
+    OffsetsExpiredFold "offsets of the fold group expired",
+    Recreated "input topic re-created",
+    EpochRaised "input taken in anew under a new epoch",
+    Redefined "definitions changed between two runs",
+    Reformatted "format changed between two runs",
     OffsetsExpiredMerge "offsets of the merge group expired",
     DeltasRetention "retention passed deltas not yet taken",
 }
@@ -134,8 +140,36 @@ pub enum Fault {
     Twin { node: usize, ms: i64 },
     /// A transaction stays open on an input partition.
     InputTransaction { partition: i32, ms: i64, committed: bool },
-    /// The merge group's offset of a deltas partition is gone.
-    ExpireMerge { partition: i32 },
-    /// The deltas that a stopped or slow merge has not taken are deleted.
-    DeltasRetention { partition: i32 },
+    /// The input gets one more partition.
+    AddPartition,
+    /// Every process dies, and something is gone when they come back.
+    Blackout(Loss),
+    /// Every process ends, and is started again with another configuration.
+    Redeploy(Change),
+}
+
+/// What a blackout takes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The merge group's offset of a deltas partition.
+    MergeOffset(i32),
+    /// What is in a deltas partition, taken in or not.
+    Deltas(i32),
+    /// The fold group's offsets.
+    FoldOffsets,
+    /// The input: it is there again, and empty.
+    Input,
+}
+
+/// What is different in a new deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The input's epoch.
+    Epoch,
+    /// A threshold that shapes what is counted.
+    Threshold,
+    /// One more group-by.
+    GroupBy,
+    /// The format in which state is written.
+    Format,
 }

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use touchstone::engine::section::Totals;
+use touchstone::engine::codec::FoldMetadata;
+use touchstone::engine::plan::Plan;
+use touchstone::engine::section::{Phase, Totals};
 use touchstone::memory::OwnedRecord;
 use touchstone::touchpoint::Touchpoint;
 
@@ -21,11 +23,12 @@ struct Letter {
     detail: String,
 }
 
-/// What the raw input and the letters say of every partition.
+/// What the raw input and the letters say.
 pub struct Facts {
-    pub accepted: Vec<Touchpoint<'static>>,
-    /// Per partition: the offset after the last record, and the totals.
-    pub sources: Vec<(i64, Totals)>,
+    /// Every accepted event, and whether it was taken in before the definitions changed.
+    pub accepted: Vec<(Touchpoint<'static>, bool)>,
+    /// Per epoch and partition: the offset after the last record that was taken, and the totals.
+    pub sources: BTreeMap<(u32, i32), (i64, Totals)>,
 }
 
 /// Judges a run that has drained.
@@ -33,28 +36,48 @@ pub struct Facts {
 /// # Panics
 /// When anything is not as it must be.
 pub fn judge(world: &World) {
-    let letters = letters(world);
-    let facts = facts(world, letters);
+    let grave = world.grave.borrow().clone();
     let halted: Vec<(StageName, i32, String)> =
         world.nodes.borrow().iter().filter(|node| node.is_up).flat_map(|node| node.halted()).collect();
-    let grave = world.grave.borrow().clone();
     for (stage, partition, reason) in &halted {
-        let may = *stage == StageName::Merge && grave.may_halt.contains(partition);
+        let may = match stage {
+            StageName::Fold => grave.folds_may_halt,
+            StageName::Merge => grave.may_halt.contains(partition),
+        };
         assert!(may, "{stage:?} {partition} is halted: {reason}");
     }
-    let halted: BTreeSet<i32> = halted.into_iter().map(|(_, partition, _)| partition).collect();
+    let facts = facts(world);
     counts(world, &facts);
     ledgers(world, &facts);
-    let expected = oracle::finals(&world.settings.plan, &facts.accepted);
-    finals(world, &expected, &halted);
+    let stopped = |(stage, partition, _): (StageName, i32, String)| (stage == StageName::Merge).then_some(partition);
+    let excused: BTreeSet<i32> = match world.stands_still() {
+        false => halted.into_iter().filter_map(stopped).chain(grave.torn_finals.iter().copied()).collect(),
+        true => (0..world.settings().plan.deltas_partitions).collect(),
+    };
+    finals(world, &expected(world, &facts), &excused);
 }
 
-/// Every letter by (partition, offset).
-fn letters(world: &World) -> BTreeMap<(i32, i64), Letter> {
-    let names = &world.settings.layout.names;
+impl World {
+    /// Whether time stands still for good: a source is halted, or one that has not joined waits for a merge task that is.
+    /// Then nobody needs to come to the end.
+    pub fn stands_still(&self) -> bool {
+        let nodes = self.nodes.borrow();
+        let halted: Vec<_> = nodes.iter().filter(|node| node.is_up).flat_map(|node| node.halted()).collect();
+        let is = |stage: StageName| halted.iter().any(|(of, ..)| *of == stage);
+        let lives = |of: &Option<(i64, FoldMetadata)>| of.as_ref().is_some_and(|(_, of)| of.phase == Phase::Live);
+        is(StageName::Fold) || is(StageName::Merge) && !self.committed().unwrap_or_default().iter().all(lives)
+    }
+}
+
+/// Every letter of one epoch by (partition, offset): those behind the first `skip` of late and of dead letters, up to
+/// `until`.
+fn letters(world: &World, skip: [usize; 2], until: Option<[usize; 2]>) -> BTreeMap<(i32, i64), Letter> {
+    let names = world.settings().layout.names.clone();
     let mut letters = BTreeMap::new();
-    for (topic, is_late) in [(&names.late, true), (&names.dead_letter, false)] {
-        for record in world.broker.read_all(topic).expect("it exists") {
+    for (which, topic) in [&names.late, &names.dead_letter].into_iter().enumerate() {
+        let until = until.map_or(usize::MAX, |until| until[which]);
+        let records = world.broker.read_all(topic).expect("it exists").into_iter();
+        for record in records.take(until).skip(skip[which]) {
             let header = |name: &str| -> String {
                 let found = record.headers.iter().find(|(header, _)| header == name);
                 let value = found.and_then(|(_, value)| value.clone()).unwrap_or_else(|| panic!("no header {name}"));
@@ -64,7 +87,7 @@ fn letters(world: &World) -> BTreeMap<(i32, i64), Letter> {
             let place = (i32::try_from(number("touchstone_partition")).expect("small"), number("touchstone_offset"));
             let letter = Letter { reason: header("touchstone_reason"), detail: header("touchstone_detail") };
             assert_eq!(number("touchstone_index"), 0, "a record is one item here");
-            assert_eq!(is_late, letter.reason == "late", "{place:?} lies in {topic}: {}", letter.reason);
+            assert_eq!(which == 0, letter.reason == "late", "{place:?} lies in {topic}: {}", letter.reason);
             let twice = letters.insert(place, letter).is_some();
             assert!(!twice || world.grave.borrow().letters_twice, "{place:?} has two letters");
         }
@@ -72,61 +95,96 @@ fn letters(world: &World) -> BTreeMap<(i32, i64), Letter> {
     letters
 }
 
-/// Every item went through exactly one door, and through the right one.
-fn facts(world: &World, mut letters: BTreeMap<(i32, i64), Letter>) -> Facts {
+/// Every item went through exactly one door, and through the right one, in every epoch of the input.
+fn facts(world: &World) -> Facts {
+    let history = world.history.borrow();
+    let mut facts = Facts { accepted: Vec::new(), sources: BTreeMap::new() };
+    let mut letters_before = [0; 2];
+    for era in &history.eras {
+        let mut letters = letters(world, letters_before, Some(era.letters));
+        letters_before = era.letters;
+        for (partition, (cut, totals)) in (0..).zip(&era.cuts) {
+            let taken = era.raw.iter().filter(|record| record.partition == partition && record.offset < *cut);
+            let found = source(world, partition, taken, &mut letters, &mut facts.accepted);
+            assert_eq!(found.1, *totals, "counts of partition {partition} at the end of epoch {}", era.epoch);
+            facts.sources.insert((era.epoch, partition), found);
+        }
+        assert!(letters.is_empty(), "letters of what was not taken: {:?}", letters.keys().collect::<Vec<_>>());
+    }
     let raw = world.broker.read_all(INPUT).expect("it exists");
-    let mut facts = Facts { accepted: Vec::new(), sources: Vec::new() };
-    for partition in 0..world.scenario.partitions {
-        let mut known: BTreeMap<String, Touchpoint<'static>> = BTreeMap::new();
-        let mut newest: Option<i64> = None;
-        let (mut totals, mut end) = (Totals::default(), 0);
-        for record in raw.iter().filter(|record| record.partition == partition) {
-            let place = (partition, record.offset);
-            let letter = letters.remove(&place);
-            end = record.offset + 1;
-            totals.records += 1;
-            match world.made(record.value.as_deref().unwrap_or_default()) {
-                Made::Skipped => {
-                    assert!(letter.is_none(), "{place:?} was to be skipped");
-                    totals.skipped += 1;
+    let mut letters = letters(world, letters_before, None);
+    let (epoch, stands_still) = (world.config.get().epoch, world.stands_still());
+    for (partition, committed) in (0..).zip(world.committed().expect("it answers")) {
+        let until = if stands_still { committed.map_or(0, |(offset, _)| offset) } else { i64::MAX };
+        let taken = raw.iter().filter(|record| record.partition == partition && record.offset < until);
+        let found = source(world, partition, taken, &mut letters, &mut facts.accepted);
+        // Of a source whose offsets are lost merge still holds what it had come to.
+        facts
+            .sources
+            .entry((epoch, partition))
+            .and_modify(|of| *of = if until == 0 { *of } else { found })
+            .or_insert(found);
+    }
+    assert!(letters.is_empty(), "letters of what was not taken: {:?}", letters.keys().collect::<Vec<_>>());
+    facts
+}
+
+/// What one source made of its records, in the order of its log.
+fn source<'r>(
+    world: &World,
+    partition: i32,
+    records: impl Iterator<Item = &'r OwnedRecord>,
+    letters: &mut BTreeMap<(i32, i64), Letter>,
+    accepted: &mut Vec<(Touchpoint<'static>, bool)>,
+) -> (i64, Totals) {
+    let history = world.history.borrow();
+    let index = usize::try_from(partition).expect("not negative");
+    let cut = history.redefined.as_ref().map_or(0, |redefined| redefined.cuts.get(index).copied().unwrap_or(0));
+    let mut known: BTreeMap<String, Touchpoint<'static>> = BTreeMap::new();
+    let mut newest: Option<i64> = None;
+    let (mut totals, mut end) = (Totals::default(), 0);
+    for record in records {
+        let place = (partition, record.offset);
+        let letter = letters.remove(&place);
+        end = record.offset + 1;
+        totals.records += 1;
+        match (world.made(record.value.as_deref().unwrap_or_default()), letter) {
+            (Made::Skipped, letter) => {
+                assert!(letter.is_none(), "{place:?} was to be skipped");
+                totals.skipped += 1;
+            }
+            (Made::Rejected(reason), letter) => {
+                let letter = letter.unwrap_or_else(|| panic!("{place:?} has no dead letter"));
+                assert_eq!(letter.reason, reason.name(), "{place:?}: {}", letter.detail);
+                totals.rejected += 1;
+            }
+            (Made::Valid(event), letter) if event.time > record.timestamp + MAX_FUTURE => {
+                let reason = letter.map(|letter| letter.reason);
+                assert_eq!(reason.as_deref(), Some("future_time"), "{place:?}");
+                totals.rejected += 1;
+            }
+            (Made::Valid(event), Some(letter)) => {
+                assert_eq!(letter.reason, "late", "{place:?}: {}", letter.detail);
+                justified(world, record, &event, newest, &letter.detail);
+                world.happened(Class::Late);
+                totals.late += 1;
+            }
+            (Made::Valid(event), None) => {
+                let oldest = newest.map(|newest| newest - OUT_OF_ORDERNESS - LATENESS);
+                assert!(Some(event.time) >= oldest, "{place:?} at {} is late, but was let in", event.time);
+                if let Some(first) = known.get(&*event.id) {
+                    totals.duplicate += 1;
+                    totals.conflicting += i64::from(*first != *event);
+                } else {
+                    totals.accepted += 1;
+                    newest = newest.max(Some(event.time));
+                    known.insert(event.id.to_string(), (*event).clone());
+                    accepted.push((*event, record.offset < cut));
                 }
-                Made::Rejected(reason) => {
-                    let letter = letter.unwrap_or_else(|| panic!("{place:?} has no dead letter"));
-                    assert_eq!(letter.reason, reason.name(), "{place:?}: {}", letter.detail);
-                    totals.rejected += 1;
-                }
-                Made::Valid(event) if event.time > record.timestamp + MAX_FUTURE => {
-                    let reason = letter.map(|letter| letter.reason);
-                    assert_eq!(reason.as_deref(), Some("future_time"), "{place:?}");
-                    totals.rejected += 1;
-                }
-                Made::Valid(event) => match letter {
-                    Some(letter) => {
-                        assert_eq!(letter.reason, "late", "{place:?}: {}", letter.detail);
-                        justified(world, record, &event, newest, &letter.detail);
-                        world.happened(Class::Late);
-                        totals.late += 1;
-                    }
-                    None => {
-                        let oldest = newest.map(|newest| newest - OUT_OF_ORDERNESS - LATENESS);
-                        assert!(Some(event.time) >= oldest, "{place:?} at {} is late, but was let in", event.time);
-                        if let Some(first) = known.get(&*event.id) {
-                            totals.duplicate += 1;
-                            totals.conflicting += i64::from(*first != *event);
-                        } else {
-                            totals.accepted += 1;
-                            newest = newest.max(Some(event.time));
-                            known.insert(event.id.to_string(), (*event).clone());
-                            facts.accepted.push(*event);
-                        }
-                    }
-                },
             }
         }
-        facts.sources.push((end, totals));
     }
-    assert!(letters.is_empty(), "letters of what is not in the input: {:?}", letters.keys().collect::<Vec<_>>());
-    facts
+    (end, totals)
 }
 
 /// A late decision: the watermark that it names lies above the event by more than the lateness, and something could
@@ -151,13 +209,15 @@ fn justified(world: &World, record: &OwnedRecord, event: &Touchpoint<'_>, newest
 
 /// What is committed beside the offsets is what the facts add up to.
 fn counts(world: &World, facts: &Facts) {
-    let committed = world.committed().expect("nothing is pending in the end");
-    for (partition, ((end, totals), committed)) in facts.sources.iter().zip(committed).enumerate() {
+    let epoch = world.config.get().epoch;
+    for (partition, committed) in (0..).zip(world.committed().expect("it answers")) {
+        let (end, totals) = facts.sources[&(epoch, partition)];
         let Some((offset, metadata)) = committed else {
-            panic!("nothing is committed for partition {partition}");
+            assert!(world.stands_still(), "nothing is committed for {partition}");
+            continue;
         };
-        assert!(offset >= *end, "partition {partition} is committed up to {offset}, not {end}");
-        assert_eq!(metadata.totals, *totals, "counts of partition {partition}");
+        assert!(offset >= end, "partition {partition} is committed up to {offset}, not {end}");
+        assert_eq!(metadata.totals, totals, "counts of partition {partition}");
     }
 }
 
@@ -167,7 +227,7 @@ fn ledgers(world: &World, facts: &Facts) {
         for task in node.merge.iter().flat_map(|worker| worker.tasks()) {
             let partition = task.merge().partition();
             for (source, entry) in task.merge().ledger().iter() {
-                let (end, totals) = facts.sources[usize::try_from(source.partition).expect("not negative")];
+                let (end, totals) = facts.sources[&(source.epoch, source.partition)];
                 let standing = entry.standing;
                 let equal = (standing.offset >= end, standing.accepted) == (true, totals.accepted);
                 assert!(
@@ -179,29 +239,56 @@ fn ledgers(world: &World, facts: &Facts) {
     }
 }
 
+/// What every final record must hold. Where definitions changed, a window that was final before holds what was counted
+/// under the old ones; one that became final later holds what was counted under those of its own time alone.
+fn expected(world: &World, facts: &Facts) -> BTreeMap<String, String> {
+    let settings = world.settings();
+    let all: Vec<Touchpoint<'static>> = facts.accepted.iter().map(|(event, _)| event.clone()).collect();
+    let mut expected = oracle::finals(&settings.plan, &all);
+    let history = world.history.borrow();
+    let Some(redefined) = &history.redefined else { return expected };
+    let after = facts.accepted.iter().filter(|(_, before)| !before).map(|(event, _)| event.clone());
+    let mut after = oracle::finals(&settings.plan, &after.collect::<Vec<_>>());
+    let before = oracle::finals(&redefined.before.plan, &all);
+    expected.retain(|key, _| definitions(&settings.plan, key) == definitions(&redefined.before.plan, key));
+    after.retain(|key, _| definitions(&settings.plan, key) != definitions(&redefined.before.plan, key));
+    expected.extend(after);
+    expected.extend(before.into_iter().filter(|(key, _)| redefined.published.contains(key)));
+    expected
+}
+
+/// The definitions of the series that a record's key names.
+fn definitions(plan: &Plan, key: &str) -> Option<u32> {
+    let (set, by) = series(key);
+    let of = plan.sets.iter().find(|of| of.set.name() == set)?;
+    let at = of.group_bys.iter().position(|group_by| group_by.name == by)?;
+    Some(of.definitions[at])
+}
+
+/// Metric set and group-by of a record's key.
+fn series(key: &str) -> (&str, &str) {
+    let mut parts = key.split('|');
+    (parts.next().unwrap_or_default(), parts.nth(2).unwrap_or_default())
+}
+
 /// Each final record is there once, holds what it must, and nothing follows it.
-fn finals(world: &World, expected: &BTreeMap<String, String>, halted: &BTreeSet<i32>) {
+fn finals(world: &World, expected: &BTreeMap<String, String>, excused: &BTreeSet<i32>) {
     let grave = world.grave.borrow();
-    let mut found: BTreeMap<String, (i32, String)> = BTreeMap::new();
-    for record in world.broker.read_all(&world.settings.layout.names.aggregates).expect("it exists") {
-        let [key, value] = [record.key, record.value].map(|bytes| String::from_utf8(bytes.unwrap_or_default()));
-        let (key, value) = (key.expect("UTF-8"), value.expect("UTF-8"));
-        if let Some((partition, before)) = found.get(&key) {
-            let repeated = grave.torn_finals.contains(partition);
+    let mut found: BTreeMap<String, String> = BTreeMap::new();
+    for (key, partition, value) in world.aggregates() {
+        if let Some(before) = found.get(&key) {
+            let repeated = grave.torn_finals.contains(&partition);
             assert!(repeated && (*before == value || !is_final(&value)), "{key}: after the final record came {value}");
         }
         if is_final(&value) {
             assert_eq!(expected.get(&key), Some(&value), "the final record of {key}");
-            found.insert(key, (record.partition, value));
+            found.insert(key, value);
         }
     }
-    let plan = &world.settings.plan;
+    let plan = &world.settings().plan;
     for key in expected.keys().filter(|key| !found.contains_key(*key)) {
-        let mut parts = key.split('|');
-        let (set, by) = (parts.next().unwrap_or_default(), parts.nth(2).unwrap_or_default());
-        let partition = plan.partition(set, by);
-        let excused = halted.contains(&partition) || grave.torn_finals.contains(&partition);
-        assert!(excused, "there is no final record of {key}");
+        let (set, by) = series(key);
+        assert!(excused.contains(&plan.partition(set, by)), "there is no final record of {key}");
     }
 }
 

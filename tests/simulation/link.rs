@@ -98,7 +98,7 @@ impl FaultyLink {
     pub fn new(link: MemoryLink, world: Rc<World>, node: usize, stage: StageName, life: u64) -> FaultyLink {
         let topics = match stage {
             StageName::Fold => vec![INPUT.to_string()],
-            StageName::Merge => vec![world.settings.layout.names.deltas.clone()],
+            StageName::Merge => vec![world.settings().layout.names.deltas.clone()],
         };
         FaultyLink {
             link,
@@ -184,7 +184,7 @@ impl FaultyLink {
 
     fn torn(&mut self, commit: &Commit, lost: u8, offsets: bool, answer: Answer) -> Result<(), CommitError> {
         let caller = self.caller.clone();
-        let names = caller.world.settings.layout.names.clone();
+        let names = caller.world.settings().layout.names.clone();
         self.link.begin_commit(commit)?;
         let is_lost = |bit: i32| lost >> bit & 1 == 1;
         let holds = |part: Option<(&str, i32)>| match part {
@@ -197,7 +197,7 @@ impl FaultyLink {
         let mut grave = caller.world.grave.borrow_mut();
         match caller.stage {
             StageName::Fold => {
-                grave.may_halt.extend(0..caller.world.settings.plan.deltas_partitions);
+                grave.may_halt.extend(0..caller.world.settings().plan.deltas_partitions);
                 grave.letters_twice = true;
             }
             StageName::Merge => {

@@ -26,6 +26,7 @@ mod scenario;
 mod seeds;
 mod shrink;
 mod trace;
+mod upheaval;
 mod world;
 
 use std::process::ExitCode;

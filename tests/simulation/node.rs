@@ -191,7 +191,7 @@ impl Node {
     fn start(world: &Rc<World>, node: usize) {
         world.note(|| format!("node {node} starts"));
         let mut this = Node::of(world, node);
-        let settings = Settings { instance: this.instance.clone(), ..world.settings.clone() };
+        let settings = Settings { instance: this.instance.clone(), ..(*world.settings()).clone() };
         let (life, clock, board) = (this.life, Arc::new(this.clock.clone()), this.board.clone());
         this.is_up = true;
         drop(this);

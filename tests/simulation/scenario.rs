@@ -5,7 +5,7 @@ use touchstone::engine::time::{DAY, MINUTE, SECOND};
 use touchstone::touchpoint::{RejectReason, Touchpoint};
 
 use crate::events::{BYTES, json, touchpoint};
-use crate::faults::{Answer, Class, Fault, LinkFault, Moment, StageName};
+use crate::faults::{Answer, Change, Class, Fault, LinkFault, Loss, Moment, StageName};
 use crate::random::Random;
 
 /// When every run begins.
@@ -74,15 +74,33 @@ pub struct Config {
     pub commit_ms: i64,
     pub publish_ms: i64,
     pub checkpoint_ms: i64,
+    pub epoch: u32,
+    pub short_abandon_ms: i64,
+    pub with_team: bool,
+    pub format: u32,
 }
 
 impl Config {
+    /// The configuration of the next deployment.
+    pub fn changed(self, change: Change) -> Config {
+        match change {
+            Change::Epoch => Config { epoch: self.epoch + 1, ..self },
+            Change::Threshold => Config { short_abandon_ms: self.short_abandon_ms + 15_000, ..self },
+            Change::GroupBy => Config { with_team: !self.with_team, ..self },
+            Change::Format => Config { format: 3 - self.format, ..self },
+        }
+    }
+
     /// As the configuration file says it.
     pub fn text(&self) -> String {
-        let Config { commit_ms, publish_ms, checkpoint_ms } = self;
+        let Config { commit_ms, publish_ms, checkpoint_ms, epoch, short_abandon_ms, with_team, format } = self;
+        let team = if *with_team { ", 'team'" } else { "" };
         format!(
             "[service]
             instance = 'node'
+            format = {format}
+            [metrics]
+            short_abandon = '{short_abandon_ms}ms'
             [topics]
             deltas_partitions = 2
             letter_partitions = 1
@@ -93,7 +111,7 @@ impl Config {
             publish_interval = '{publish_ms}ms'
             checkpoint_interval = '{checkpoint_ms}ms'
             [slices]
-            group_by = ['all', 'queue']
+            group_by = ['all', 'queue'{team}]
             [[windows]]
             name = '1m'
             size = '1m'
@@ -104,6 +122,7 @@ impl Config {
             [[input]]
             name = 'calls'
             topic = 'calls'
+            epoch = {epoch}
             lateness = '{LATENESS}ms'
             out_of_orderness = '{OUT_OF_ORDERNESS}ms'
             idle_timeout = '{IDLE_TIMEOUT}ms'
@@ -153,14 +172,6 @@ const SWARM: [fn(&mut Random, &Bounds) -> Fault; 17] = [
     },
 ];
 
-/// Faults after which a task may halt by design: at most one kind in a run.
-const GRAVE: [fn(&mut Random, &Bounds) -> Fault; 4] = [
-    |random, bounds| bounds.torn(random, StageName::Fold),
-    |random, bounds| bounds.torn(random, StageName::Merge),
-    |random, _| Fault::ExpireMerge { partition: i32::from(random.chance(50)) },
-    |random, _| Fault::DeltasRetention { partition: i32::from(random.chance(50)) },
-];
-
 struct Bounds {
     nodes: usize,
     partitions: i32,
@@ -199,6 +210,10 @@ impl Scenario {
             commit_ms: random.one_of(&[100, 500, 1_000]),
             publish_ms: random.one_of(&[2_000, 15_000, 60_000]),
             checkpoint_ms: random.one_of(&[3_000, 20_000, 70_000]),
+            epoch: 1,
+            short_abandon_ms: 5_000,
+            with_team: random.chance(20),
+            format: 1 + u32::from(random.chance(70)),
         };
         let skewed = random.chance(30);
         let skews = (0..nodes).map(|_| if skewed { random.between(-SKEW_MAX, SKEW_MAX + 1) } else { 0 }).collect();
@@ -211,7 +226,15 @@ impl Scenario {
             let slow = |node| Planned { at: 0, what: Fault::Unreachable { node, partition, ms } };
             faults.splice(0..0, (0..nodes).map(slow));
         }
-        let records = records(&mut random, partitions, span_ms, catch_up);
+        let mut records = records(&mut random, partitions, span_ms, catch_up);
+        if let Some(added) = faults.iter().find(|fault| fault.what == Fault::AddPartition) {
+            // Some of what follows goes to the new one.
+            for record in records.iter_mut().filter(|record| record.at > added.at) {
+                if random.chance(30) {
+                    record.what.partition = partitions;
+                }
+            }
+        }
         Scenario {
             seed,
             partitions,
@@ -239,11 +262,31 @@ fn faults(random: &mut Random, bounds: &Bounds, span_ms: i64) -> Vec<Planned<Fau
             }
         }
     }
-    if random.chance(12) {
-        let make = random.one_of(&GRAVE);
-        for _ in 0..random.between(1, 3) {
-            faults.push(Planned { at: random.between(span_ms / 4, span_ms), what: make(random, bounds) });
+    let at = random.between(span_ms / 4, span_ms);
+    let mut plan = |at: i64, what: Fault| faults.push(Planned { at, what });
+    // Faults after which a task may halt by design, and changes of the whole: at most one kind in a run.
+    match random.below(100) {
+        0..8 => {
+            let stage = random.one_of(&[StageName::Fold, StageName::Merge]);
+            for _ in 0..random.between(1, 3) {
+                plan(random.between(span_ms / 4, span_ms), bounds.torn(random, stage));
+            }
         }
+        8..11 => plan(at, Fault::Blackout(Loss::MergeOffset(i32::from(random.chance(50))))),
+        11..14 => plan(at, Fault::Blackout(Loss::Deltas(i32::from(random.chance(50))))),
+        14..20 => {
+            let at = random.between(1, span_ms);
+            plan(at, Fault::Blackout(random.one_of(&[Loss::FoldOffsets, Loss::Input])));
+            if random.chance(70) {
+                plan(at + random.between(2_000, 60_000), Fault::Redeploy(Change::Epoch));
+            }
+        }
+        20..32 => {
+            let change = random.one_of(&[Change::Threshold, Change::GroupBy, Change::Format]);
+            plan(at, Fault::Redeploy(change));
+        }
+        32..44 => plan(at, Fault::AddPartition),
+        _ => {}
     }
     faults.sort_by_key(|fault| fault.at);
     faults

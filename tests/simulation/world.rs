@@ -21,9 +21,10 @@ use crate::faults::{Class, Counts, Fault, StageName};
 use crate::node::Node;
 use crate::random::Random;
 use crate::scenario::{
-    IDLE_TIMEOUT, MAX_FUTURE, Made, POLL_INTERVAL, START, Scenario, Sent, TRANSACTION_TIMEOUT, in_transaction,
+    Config, IDLE_TIMEOUT, MAX_FUTURE, Made, POLL_INTERVAL, START, Scenario, Sent, TRANSACTION_TIMEOUT, in_transaction,
 };
 use crate::trace::Trace;
+use crate::upheaval::History;
 
 /// The topic that touchpoints come in through.
 pub const INPUT: &str = "calls";
@@ -34,7 +35,8 @@ const DEPTH_MAX: u32 = 3;
 /// The world of one run.
 pub struct World {
     pub scenario: Scenario,
-    pub settings: Settings,
+    pub settings: RefCell<Rc<Settings>>,
+    pub config: Cell<Config>,
     pub clock: ManualClock,
     pub broker: Broker,
     pub nodes: RefCell<Vec<Node>>,
@@ -43,6 +45,7 @@ pub struct World {
     /// Deltas partitions whose task may halt, and stages whose letters may be there twice.
     pub grave: RefCell<Grave>,
     pub times: RefCell<Times>,
+    pub history: RefCell<History>,
     looks: RefCell<MemoryLink>,
     input: RefCell<InputLog>,
     /// No fault happens any more.
@@ -61,6 +64,8 @@ pub struct Grave {
     pub torn_finals: BTreeSet<i32>,
     /// Letters may be there twice.
     pub letters_twice: bool,
+    /// Sources may halt: their offsets or their log are gone.
+    pub folds_may_halt: bool,
 }
 
 /// Which watermarks sources may have begun with.
@@ -133,6 +138,8 @@ impl World {
             counts: RefCell::default(),
             grave: RefCell::default(),
             times: RefCell::default(),
+            history: RefCell::default(),
+            config: Cell::new(scenario.config),
             looks,
             input: RefCell::new(input),
             calm: Cell::new(false),
@@ -140,7 +147,7 @@ impl World {
             turn: Cell::default(),
             depth: Cell::default(),
             scenario,
-            settings,
+            settings: RefCell::new(Rc::new(settings)),
         });
         for node in 0..world.scenario.nodes {
             let ahead_ms = world.scenario.skews[node];
@@ -151,6 +158,16 @@ impl World {
             world.nodes.borrow_mut().push(born);
         }
         world
+    }
+
+    /// What is configured now.
+    pub fn settings(&self) -> Rc<Settings> {
+        Rc::clone(&self.settings.borrow())
+    }
+
+    /// How many partitions the input has now.
+    pub fn partitions(&self) -> i32 {
+        i32::try_from(self.input.borrow().last_at.len()).expect("few")
     }
 
     /// The true time.
@@ -207,7 +224,7 @@ impl World {
         self.depth.set(self.depth.get() + 1);
         while self.now() < until {
             self.tick();
-            if !self.pending().is_empty() {
+            if self.is_pending() {
                 self.happened(Class::PendingOffsets);
             }
         }
@@ -229,7 +246,9 @@ impl World {
 
     /// Whether everything that was planned has happened.
     pub fn is_over(&self) -> bool {
-        self.now() >= START + self.scenario.span_ms
+        let Scenario { records, faults, span_ms, .. } = &self.scenario;
+        let (record, fault) = self.next.get();
+        (record, fault) == (records.len(), faults.len()) && self.now() >= START + span_ms
     }
 
     /// Writes the records that are due.
@@ -290,8 +309,18 @@ impl World {
     fn fault(self: &Rc<World>, fault: Fault) {
         match fault {
             Fault::InputTransaction { partition, ms, committed } => self.open_transaction(partition, ms, committed),
-            Fault::ExpireMerge { partition } => self.expire_merge(partition),
-            Fault::DeltasRetention { partition } => self.delete_deltas(partition),
+            Fault::Blackout(loss) => self.black_out(loss),
+            Fault::Redeploy(change) => self.redeploy(change),
+            Fault::AddPartition => {
+                let count = self.partitions() + 1;
+                self.broker.add_partitions(INPUT, count).expect("it exists");
+                let mut input = self.input.borrow_mut();
+                let now = self.now();
+                input.newest.push(0);
+                input.last_at.push(now);
+                drop(input);
+                self.happened(Class::PartitionAdded);
+            }
             Fault::Twin { node, ms } => {
                 let mut nodes = self.nodes.borrow_mut();
                 let mut twin = Node::new(&nodes[node].instance.clone(), &self.clock, 0);
@@ -350,48 +379,24 @@ impl World {
             .unwrap_or(START)
     }
 
-    /// Which group's offsets are part of an open transaction.
-    pub fn pending(&self) -> Vec<&'static str> {
-        let mut looks = self.looks.borrow_mut();
-        let fold = looks.committed(&self.settings.fold_link(0).group, INPUT).is_err();
-        let merge = looks.committed(&self.settings.merge_link(0).group, &self.settings.layout.names.deltas).is_err();
-        [("fold", fold), ("merge", merge)].into_iter().filter_map(|(name, held)| held.then_some(name)).collect()
+    /// Whether an offset of either group is part of an open transaction.
+    fn is_pending(&self) -> bool {
+        let settings = self.settings();
+        [settings.fold_link(0).group, settings.merge_link(0).group].iter().any(|group| self.broker.holds_offsets(group))
     }
 
     /// What the fold group has committed, by partition.
     pub fn committed(&self) -> Result<Vec<Option<(i64, FoldMetadata)>>, String> {
-        let committed = self.looks.borrow_mut().committed(&self.settings.fold_link(0).group, INPUT);
+        let committed = self.looks.borrow_mut().committed(&self.settings().fold_link(0).group, INPUT);
         let read = |(offset, text): (i64, String)| (offset, FoldMetadata::decode(&text).expect("it is ours"));
         Ok(committed.map_err(|error| error.to_string())?.into_iter().map(|committed| committed.map(read)).collect())
     }
 
-    /// What the merge group has committed, by partition.
-    pub fn merge_committed(&self) -> Vec<Option<i64>> {
-        let deltas = &self.settings.layout.names.deltas;
-        let committed = self.looks.borrow_mut().committed(&self.settings.merge_link(0).group, deltas);
-        committed.unwrap_or_default().into_iter().map(|committed| committed.map(|(offset, _)| offset)).collect()
-    }
-
-    fn expire_merge(&self, partition: i32) {
-        let (group, deltas) = (self.settings.merge_link(0).group, &self.settings.layout.names.deltas);
-        let index = usize::try_from(partition).expect("not negative");
-        if self.merge_committed().get(index).is_some_and(Option::is_some) {
-            self.broker.set_committed(&group, deltas, partition, None).expect("it exists");
-            self.grave.borrow_mut().may_halt.insert(partition);
-            self.happened(Class::OffsetsExpiredMerge);
-        }
-    }
-
-    /// Deletes the newest half of what is there, with what every task has or has not taken.
-    fn delete_deltas(&self, partition: i32) {
-        let deltas = &self.settings.layout.names.deltas;
-        let index = usize::try_from(partition).expect("not negative");
-        let committed = self.merge_committed().get(index).copied().flatten().unwrap_or(0);
-        let (_, end) = self.broker.bounds(deltas, partition).expect("it exists");
-        self.broker.delete_records(deltas, partition, end).expect("it exists");
-        self.grave.borrow_mut().may_halt.insert(partition);
-        if committed < end {
-            self.happened(Class::DeltasRetention);
-        }
+    /// What the merge group has committed for a partition.
+    pub fn merge_committed(&self, partition: i32) -> Option<i64> {
+        let settings = self.settings();
+        let deltas = &settings.layout.names.deltas;
+        let committed = self.looks.borrow_mut().committed(&settings.merge_link(0).group, deltas).ok()?;
+        committed[usize::try_from(partition).expect("not negative")].as_ref().map(|(offset, _)| *offset)
     }
 }
