@@ -7,6 +7,7 @@ mod generate;
 mod replay;
 mod run;
 pub mod service;
+mod sources;
 mod topics;
 
 pub use failure::{Exit, Failure};
@@ -38,6 +39,8 @@ enum Command {
     Check(check::Check),
     /// Create or compare the topics the service needs
     Topics(topics::Topics),
+    /// What each source has been taken in up to; adopt, retire, accept a gap
+    Sources(sources::Sources),
 }
 
 /// Runs the program.
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Generate(generate) => generate.run(),
         Command::Check(check) => check.run(),
         Command::Topics(topics) => topics.run(),
+        Command::Sources(sources) => sources.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

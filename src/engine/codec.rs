@@ -11,7 +11,7 @@ mod metadata;
 mod sections;
 
 pub use checkpoint::{
-    Checkpoint, Closed, KeptLevel, KeptSeries, PaneKey, decode_checkpoint, decode_pane, decode_pane_key,
+    Checkpoint, Closed, KeptLevel, KeptSeries, LEDGER_KEY, PaneKey, decode_checkpoint, decode_pane, decode_pane_key,
     encode_checkpoint, encode_pane, encode_pane_key,
 };
 pub use metadata::{FoldMetadata, KnownSources, METADATA_BYTES_MAX, MergeMetadata, SetReach};

@@ -11,6 +11,7 @@ mod error;
 pub mod feed;
 mod link;
 mod message;
+pub mod offsets;
 mod producer;
 mod reader;
 

@@ -100,14 +100,15 @@ impl MergeView {
     }
 }
 
-/// Whether a source with this watermark may take records while merge has come to `reach`. Without a time of merge the
-/// ones that have a watermark already wait for those that have none.
-pub(super) fn may_take(watermark: Option<i64>, reach: Option<i64>, max_skew_ms: i64) -> bool {
-    match (watermark, reach) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(watermark), Some(reach)) => watermark <= reach.saturating_add(max_skew_ms),
-    }
+/// How far a source's watermark may come while merge has come to `reach`. Without a time of merge, the sources that
+/// have a watermark already wait for those that have none.
+pub(super) fn limit(reach: Option<i64>, max_skew_ms: i64) -> i64 {
+    reach.map_or(i64::MIN, |reach| reach.saturating_add(max_skew_ms))
+}
+
+/// Whether a source with this watermark may take records up to `limit`.
+pub(super) fn may_take(watermark: Option<i64>, limit: i64) -> bool {
+    watermark.is_none_or(|watermark| watermark <= limit)
 }
 
 #[cfg(test)]
@@ -116,9 +117,9 @@ mod tests {
 
     #[test]
     fn the_one_without_a_time_goes_first() {
-        assert!(may_take(None, None, 10) && may_take(None, Some(5), 10));
-        assert!(!may_take(Some(5), None, 10));
-        assert!(may_take(Some(15), Some(5), 10) && !may_take(Some(16), Some(5), 10));
+        assert!(may_take(None, limit(None, 10)) && may_take(None, limit(Some(5), 10)));
+        assert!(!may_take(Some(5), limit(None, 10)));
+        assert!(may_take(Some(15), limit(Some(5), 10)) && !may_take(Some(16), limit(Some(5), 10)));
     }
 
     #[test]

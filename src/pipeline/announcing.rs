@@ -12,7 +12,7 @@
 //! A source that simply began would accept events of windows that are final. One that joins begins with a time that no
 //! merge task has passed, so what it accepts always finds its window open (I-4).
 
-use super::alignment::{AlignmentSettings, STANDSTILL_MS, may_take};
+use super::alignment::{AlignmentSettings, STANDSTILL_MS, limit, may_take};
 use super::folding::{FoldTask, Folding};
 use super::link::{Assigned, Link, LinkError, PartitionId};
 use super::stage::{Begun, Fault};
@@ -53,6 +53,11 @@ impl Folding {
             let fold = Fold::first(plan, input, partition, assigned.partitions, position, covered_from);
             return Ok(Begun { task: FoldTask::new(fold, assigned, self.is_alone()), reader: None });
         };
+        if self.retires {
+            // It says its last word where it stands: it takes nothing, and needs to know no id.
+            let (fold, _) = Fold::resumed(plan, input, partition, assigned.partitions, offset, memory);
+            return Ok(Begun { task: FoldTask::new(fold, assigned, self.is_alone()), reader: None });
+        }
         let (low, high) = assigned.bounds;
         let position = offset.max(memory.gap.unwrap_or(offset));
         if position < low || position > high {
@@ -150,7 +155,8 @@ impl Folding {
             _ if self.retires => task.fold.retire(),
             (Phase::Live, _) if !is_new => {
                 let reach = self.view.reach(&self.plan, task.input).watermark;
-                task.aligned = may_take(task.fold.watermark(), reach, *max_skew_ms);
+                task.limit = limit(reach, *max_skew_ms);
+                task.aligned = may_take(task.fold.watermark(), task.limit);
             }
             (Phase::Live | Phase::Left, _) => {
                 let source = task.fold.source();

@@ -3,7 +3,7 @@
 //! A record is decoded, or mapped whole and then decoded, before its first item is judged. Late and rejected
 //! items go to their topics in the same commit as the deltas, with the record's own bytes and headers.
 
-use super::alignment::{AlignmentSettings, MergeView};
+use super::alignment::{AlignmentSettings, MergeView, may_take};
 use super::board::{Board, Condition, SourceStatus};
 use super::link::{Assigned, Commit, Link, LinkError, Output, PartitionId, Reader};
 use super::stage::{Begun, Fault, Stage};
@@ -109,6 +109,8 @@ pub struct FoldTask {
     pub(super) joins_again_at: i64,
     /// Whether it is near enough to the others to go on.
     pub(super) aligned: bool,
+    /// How far its watermark may come.
+    pub(super) limit: i64,
     pub(super) halt: Option<Halt>,
 }
 
@@ -123,6 +125,7 @@ impl FoldTask {
             target: None,
             joins_again_at: i64::MIN,
             aligned,
+            limit: i64::MAX,
             halt: None,
         }
     }
@@ -339,6 +342,7 @@ impl Stage for Folding {
         items(input, partition, &record, now, &mut |item, index| self.item(task, item, &record, index));
         self.open_delta_bytes += task.fold.open_bytes() - open;
         task.fold.record_done(record.offset);
+        task.aligned = may_take(task.fold.watermark(), task.limit);
     }
 
     fn heeds_silence(&self) -> bool {

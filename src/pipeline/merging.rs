@@ -46,6 +46,8 @@ pub struct Merging {
 pub struct MergeTask {
     merge: Merge,
     restore: Restore,
+    /// The first offset that the deltas held when the task began.
+    deltas_from: i64,
     published_at: i64,
     checkpoint_at: i64,
     snapshot_at: i64,
@@ -65,10 +67,11 @@ enum Restore {
         committed: Option<(i64, MergeMetadata)>,
         read: bool,
     },
-    /// Reads the deltas between the checkpoint and the committed offset; `i64::MIN` once the reader is open.
+    /// Reads the deltas between the checkpoint and the committed offset.
     Deltas {
         from: Option<i64>,
         offset: i64,
+        opened: bool,
     },
     Done,
 }
@@ -173,6 +176,11 @@ fn header(name: &str, value: String) -> (String, Option<Vec<u8>>) {
     (name.to_string(), Some(value.into_bytes()))
 }
 
+/// Whether the state is rebuilt from the deltas alone: an operator has given the changelog up.
+fn is_rebuilt(metadata: &MergeMetadata) -> bool {
+    metadata.checkpoint == 0 && metadata.accept.is_some()
+}
+
 impl Stage for Merging {
     type Task = MergeTask;
 
@@ -211,6 +219,7 @@ impl Stage for Merging {
         let task = MergeTask {
             merge: Merge::new(Arc::clone(&self.plan), partition, assigned.position),
             restore,
+            deltas_from: assigned.bounds.0,
             published_at: i64::MIN / 2,
             checkpoint_at: i64::MIN / 2,
             snapshot_at: i64::MIN / 2,
@@ -221,9 +230,13 @@ impl Stage for Merging {
 
     fn restore(&mut self, task: &mut MergeTask, record: Record<'_>, _now: i64) -> Result<(), Halt> {
         match &mut task.restore {
-            Restore::Changelog { read, .. } => {
+            Restore::Changelog { read, committed } => {
                 *read = true;
                 let key = record.key.unwrap_or_default();
+                if committed.as_ref().is_some_and(|(_, metadata)| is_rebuilt(metadata)) {
+                    task.merge.discard(key, record.value);
+                    return Ok(());
+                }
                 let place = format!("changelog record at offset {}", record.offset);
                 task.merge.restore(key, record.value).map_err(|halt| halt.at(place))
             }
@@ -248,27 +261,29 @@ impl Stage for Merging {
                 return Err(Fault::Halt(Halt::new(HaltCode::OffsetsLost, detail)));
             }
             Restore::Changelog { committed: Some((offset, metadata)), .. } => {
-                let (offset, from) = (*offset, metadata.checkpoint > 0);
-                let checkpoint = task.merge.base_restored(&metadata.clone())?;
-                task.restore = Restore::Deltas { from: from.then_some(checkpoint), offset };
+                let (offset, metadata) = (*offset, metadata.clone());
+                let checkpoint = task.merge.base_restored(&metadata)?;
+                // From its beginning where there is no checkpoint; behind a gap where one was accepted.
+                let from = (metadata.checkpoint > 0).then_some(checkpoint);
+                let from = from.filter(|from| metadata.accept.is_none() || *from >= task.deltas_from);
+                task.restore = Restore::Deltas { from, offset, opened: false };
             }
-            Restore::Deltas { from: None, offset: i64::MIN } => {
-                task.merge.restored();
+            Restore::Deltas { offset, opened: true, .. } => {
+                task.merge.restored(*offset);
                 task.restore = Restore::Done;
                 return Ok(None);
             }
+            // The log did not answer: asked again.
             Restore::Deltas { .. } => {}
         }
-        // Asked again when the log did not answer.
-        let Restore::Deltas { from, offset } = task.restore else { return Ok(None) };
-        let read = Restore::Deltas { from: None, offset: i64::MIN };
+        let Restore::Deltas { from, offset, .. } = task.restore else { return Ok(None) };
         if from.is_some_and(|from| from >= offset) {
-            task.restore = read;
+            task.restore = Restore::Deltas { from, offset, opened: true };
             return self.restored(link, task);
         }
         let reader = link.reader(&self.settings.deltas, partition, from, Some(offset));
         let reader = reader.map_err(|error| Fault::of(error, HaltCode::DeltasLost, "deltas from the checkpoint on"))?;
-        task.restore = read;
+        task.restore = Restore::Deltas { from, offset, opened: true };
         Ok(Some(reader))
     }
 

@@ -9,5 +9,6 @@ mod deltas;
 pub mod folding;
 pub mod link;
 pub mod merging;
+pub mod sources;
 pub mod stage;
 pub mod worker;

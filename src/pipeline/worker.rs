@@ -186,17 +186,31 @@ impl<S: Stage> Worker<S> {
     fn poll_portion(&mut self, wait: Duration, step: &mut Step) -> Result<Vec<Rebalance>, WorkerError> {
         let Worker { link, stage, slots, clock, .. } = self;
         let mut now = clock.now();
+        let mut refused = Vec::new();
         let polled = link.poll(POLL_PORTION, wait, &mut |id, record| {
+            let Some(Slot::Live { task, took, flows, .. }) = slots.get_mut(&id) else { return };
+            if *flows && !stage.takes(task) {
+                // This record and those behind it are read again once it takes records.
+                *flows = false;
+                refused.push(id);
+            }
             // A clock that was read before a long wait would make this record come from the future.
             if record.timestamp > Some(now) {
                 now = clock.now();
             }
-            if let Some(Slot::Live { task, took, flows: true, .. }) = slots.get_mut(&id) {
+            if *flows {
                 stage.take(task, record, now);
                 *took = true;
                 step.records += 1;
             }
         });
+        let mut unpaused = None;
+        for id in refused {
+            unpaused = link.pause(id).err().or(unpaused);
+        }
+        if let Some(error) = unpaused {
+            self.note_unavailable(&error);
+        }
         match polled {
             Ok(rebalances) => Ok(rebalances),
             Err(LinkError::Fatal(reason)) => Err(WorkerError::Fatal(reason)),

@@ -240,7 +240,7 @@ fn joined_later() -> Result<(), Failed> {
         restored.restore(key, value.as_deref()).map_err(|halt| halt.to_string())?;
     }
     restored.base_restored(&made.metadata).map_err(|halt| halt.to_string())?;
-    restored.restored();
+    restored.restored(made.offset);
     assert_eq!(restored.times(), stream.merges[owner].times(), "a restart does not turn it back");
     stream.publish(made);
     stream.merges[owner] = restored;

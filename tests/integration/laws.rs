@@ -233,10 +233,10 @@ fn metadata_comes_back() -> Result<(), Failed> {
     let reach = btree_map("[a-z]{1,8}", reach, 0..6);
     let known = btree_map("[A-Za-z0-9._-]{1,20}", known, 0..6);
     let halted = prop::option::of("[a-z_]{1,12}");
-    let merge = (any::<i64>(), any::<Option<i64>>(), reach, known, halted);
+    let merge = (any::<i64>(), any::<Option<i64>>(), reach, known, halted, any::<Option<i64>>());
     holds(500, (fold, merge, format()), |(fold, merge, format)| {
         let (epoch, phase, times, [horizon, gap], counts, reasons) = fold;
-        let (checkpoint, published, reach, known, halted) = merge;
+        let (checkpoint, published, reach, known, halted, accept) = merge;
         let rejected: BTreeMap<RejectReason, i64> =
             reasons.into_iter().map(|(place, count)| (RejectReason::ALL[place], count)).collect();
         let [records, accepted, late, duplicate, conflicting, skipped, covered_from, replay_from] = counts;
@@ -260,7 +260,7 @@ fn metadata_comes_back() -> Result<(), Failed> {
         assert_eq!(FoldMetadata::decode(&fold.encode(format)), Ok(fold.clone()));
         let short = FoldMetadata { totals: Totals { rejected: totals.rejected + 1, ..totals }, ..fold };
         assert!(FoldMetadata::decode(&short.encode(format)).is_err(), "an item that was rejected for no reason");
-        let merge = MergeMetadata { checkpoint, published, reach, known, halted };
+        let merge = MergeMetadata { checkpoint, published, reach, known, halted, accept };
         let text = merge.encode(format);
         assert!(text.len() <= METADATA_BYTES_MAX);
         assert_eq!(MergeMetadata::decode(&text), Ok(merge));

@@ -27,6 +27,7 @@ mod rig;
 mod rules;
 mod schema;
 mod service;
+mod sources;
 mod stream;
 mod truth;
 
@@ -41,6 +42,7 @@ fn main() {
         late_and_idle::tests(),
         merge_state::tests(),
         restart::tests(),
+        sources::tests(),
         schema::tests(),
         conformance::tests(),
         administration::tests(),

@@ -107,7 +107,7 @@ fn restored() -> Result<(), Failed> {
                 reborn = Merge::new(Arc::clone(&stream.plan), 0, 0);
                 changelog.iter().for_each(|(key, value)| reborn.restore(key, Some(value)).unwrap());
                 assert_eq!(reborn.base_restored(&made.metadata), Ok(stream.next));
-                reborn.restored();
+                reborn.restored(made.offset);
                 // The count of what went under `_other` begins anew with the process.
                 let sizes = |merge: &Merge| {
                     let sizes = merge.sizes().into_iter();

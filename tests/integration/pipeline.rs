@@ -11,9 +11,11 @@ use std::time::Duration;
 use touchstone::clock::{Clock, ManualClock};
 use touchstone::config::{Settings, parse};
 use touchstone::engine::codec::{FoldMetadata, MergeMetadata};
+use touchstone::engine::plan::Plan;
+use touchstone::engine::section::Phase;
 use touchstone::memory::{Broker, MemoryLink, NewRecord, OwnedRecord};
 use touchstone::pipeline::board::{Board, Condition};
-use touchstone::pipeline::folding::Folding;
+use touchstone::pipeline::folding::{FoldSettings, Folding};
 use touchstone::pipeline::link::{
     Commit, CommitError, Link, LinkConfig, LinkError, PartitionId, Reader, Rebalance, Take,
 };
@@ -158,6 +160,8 @@ pub struct Pipeline {
     pub board: Board,
     pub fold_orders: Rc<RefCell<Orders>>,
     pub merge_orders: Rc<RefCell<Orders>>,
+    /// Whether the stages run.
+    pub runs: (bool, bool),
     fold: Option<Worker<Folding>>,
     merge: Option<Worker<Merging>>,
 }
@@ -165,6 +169,11 @@ pub struct Pipeline {
 impl Pipeline {
     /// The pipeline of a configuration, with its input but nothing in it; it starts at `now`.
     pub fn new(config: &str, partitions: i32, now: i64) -> Pipeline {
+        Pipeline::without(config, partitions, now, "")
+    }
+
+    /// The same, but one topic of our own is not there.
+    pub fn without(config: &str, partitions: i32, now: i64, missing: &str) -> Pipeline {
         let raw = parse(config).unwrap_or_else(|error| panic!("{error}"));
         let settings = Settings::new(raw, Path::new(".")).unwrap_or_else(|error| panic!("{error}"));
         let clock = ManualClock::new(now);
@@ -173,16 +182,33 @@ impl Pipeline {
         // Members that are gone are put out soon.
         broker.set_timeouts(1_000, 1_000);
         broker.create_topic(INPUT, partitions);
-        table(&settings.layout).iter().skip(settings.inputs.len()).for_each(|topic| broker.create(topic));
+        let own = table(&settings.layout).into_iter().skip(settings.inputs.len());
+        own.filter(|topic| topic.name != missing).for_each(|topic| broker.create(&topic));
         let (fold_orders, merge_orders) = Default::default();
-        Pipeline { settings, broker, clock, board: Board::new(), fold_orders, merge_orders, fold: None, merge: None }
+        let (board, runs) = (Board::new(), (true, true));
+        Pipeline { settings, broker, clock, board, fold_orders, merge_orders, runs, fold: None, merge: None }
+    }
+
+    /// Both stages die, and begin again with another configuration.
+    pub fn reconfigure(&mut self, config: &str) {
+        self.crash();
+        let raw = parse(config).unwrap_or_else(|error| panic!("{error}"));
+        self.settings = Settings::new(raw, Path::new(".")).unwrap_or_else(|error| panic!("{error}"));
+        self.board = Board::new();
+        // Those that died are put out of their groups.
+        self.clock.advance(5_000);
     }
 
     /// Writes one record of the input.
     pub fn produce(&self, partition: i32, value: &str) {
+        self.produce_to(INPUT, partition, value);
+    }
+
+    /// Writes one record of any topic.
+    pub fn produce_to(&self, topic: &str, partition: i32, value: &str) {
         let value = Some(value.as_bytes());
         let record = NewRecord { partition: Some(partition), value, key: Some(b"key"), ..NewRecord::default() };
-        self.broker.produce(INPUT, &record).expect("the input takes every record");
+        self.broker.produce(topic, &record).expect("the input takes every record");
     }
 
     fn link(&self, config: &LinkConfig, orders: &Rc<RefCell<Orders>>) -> Box<dyn Link> {
@@ -193,18 +219,31 @@ impl Pipeline {
     /// Lets a tenth of a second pass and each stage take a step; a stage that is not running begins.
     pub fn step(&mut self) {
         self.clock.advance(100);
+        if self.runs.0 {
+            self.step_fold();
+        }
+        if self.runs.1 {
+            self.step_merge();
+        }
+    }
+
+    fn step_fold(&mut self) {
         let (pace, clock) = (self.settings.pace, Arc::new(self.clock.clone()));
         let mut fold = self.fold.take().unwrap_or_else(|| {
             let link = self.link(&self.settings.fold_link(0), &self.fold_orders);
             let stage = Folding::new(Arc::clone(&self.settings.plan), self.settings.folding(), self.board.clone());
-            Worker::new("fold", link, stage, pace, clock.clone(), self.board.clone())
+            Worker::new("fold", link, stage, pace, clock, self.board.clone())
         });
+        self.fold = turn(&mut fold, &self.fold_orders).then_some(fold);
+    }
+
+    fn step_merge(&mut self) {
+        let (pace, clock) = (self.settings.pace, Arc::new(self.clock.clone()));
         let mut merge = self.merge.take().unwrap_or_else(|| {
             let link = self.link(&self.settings.merge_link(0), &self.merge_orders);
             let stage = Merging::new(Arc::clone(&self.settings.plan), self.settings.merging(), self.board.clone());
-            Worker::new("merge", link, stage, pace, clock.clone(), self.board.clone())
+            Worker::new("merge", link, stage, pace, clock, self.board.clone())
         });
-        self.fold = turn(&mut fold, &self.fold_orders).then_some(fold);
         self.merge = turn(&mut merge, &self.merge_orders).then_some(merge);
     }
 
@@ -217,6 +256,29 @@ impl Pipeline {
             self.step();
         }
         panic!("{what}: not within 1000 steps; {:?}", self.conditions());
+    }
+
+    /// What `touchstone sources retire` does: a first stage over one input of `config` that says its last word.
+    pub fn retire(&self, config: &str, input: &str) -> Result<(), String> {
+        let raw = parse(config).map_err(|error| error.to_string())?;
+        let settings = Settings::new(raw, Path::new(".")).map_err(|error| error.to_string())?;
+        let index = settings.plan.input(input).ok_or("there is no such input")?;
+        let plan = Plan { inputs: vec![settings.plan.inputs[index].clone()], ..(*settings.plan).clone() };
+        let folding = FoldSettings { inputs: vec![settings.inputs[index].clone()], ..settings.folding() };
+        let subscriptions = vec![settings.fold_link(0).subscriptions.swap_remove(index)];
+        let link = LinkConfig { subscriptions, transactional_id: "retire".into(), ..settings.fold_link(0) };
+        let link = Box::new(self.broker.link(&link).map_err(|error| error.to_string())?);
+        let board = Board::new();
+        let stage = Folding::retiring(Arc::new(plan), folding, board.clone());
+        let clock = Arc::new(self.clock.clone());
+        let mut worker = Worker::new("retire", link, stage, settings.pace, clock, board.clone());
+        for _ in 0..100 {
+            self.clock.advance(100);
+            worker.step(Duration::ZERO).map_err(|error| error.to_string())?;
+        }
+        let retired = board.look().sources.values().filter(|status| status.phase == Phase::Retired).count();
+        worker.stop().map_err(|error| error.to_string())?;
+        if retired == 1 { Ok(()) } else { Err(format!("{retired} partitions are retired")) }
     }
 
     /// Both stages die.
@@ -239,7 +301,8 @@ impl Pipeline {
         committed.map(|committed| committed.map(read)).collect()
     }
 
-    fn committed_of(&self, group: &str, topic: &str) -> Vec<Option<(i64, String)>> {
+    /// What any group has committed.
+    pub fn committed_of(&self, group: &str, topic: &str) -> Vec<Option<(i64, String)>> {
         let config =
             LinkConfig { group: "looks".into(), transactional_id: "looks".into(), ..self.settings.fold_link(0) };
         let mut link = self.broker.link(&LinkConfig { subscriptions: Vec::new(), ..config }).expect("a link");

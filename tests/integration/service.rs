@@ -197,7 +197,7 @@ fn a_month() -> Result<(), Failed> {
     let events = january(&directory);
     let setup = Setup::new(
         4,
-        "commit_interval = \"20ms\"\nbatch_items_max = 150\ncheckpoint_interval = \"500ms\"\npublish_interval = \"500ms\"",
+        "commit_interval = \"20ms\"\nbatch_items_max = 150\ncheckpoint_interval = \"500ms\"\npublish_interval = \"500ms\"\nmax_skew = \"1d\"",
         "lateness = \"10s\"\nout_of_orderness = \"2s\"\nidle_timeout = \"4s\"\nmax_future = \"5s\"",
     )?;
     let odd = |id: &str, time: &str| {

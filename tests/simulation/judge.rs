@@ -31,6 +31,16 @@ pub struct Facts {
     pub sources: BTreeMap<(u32, i32), (i64, Totals)>,
 }
 
+impl Facts {
+    /// Enters what a source made of its records. Of one whose offsets were lost merge still holds what it had come to.
+    fn enter(&mut self, epoch: u32, partition: i32, found: (i64, Totals)) {
+        let of = self.sources.entry((epoch, partition)).or_insert(found);
+        if found.0 > 0 {
+            *of = found;
+        }
+    }
+}
+
 /// Judges a run that has drained.
 ///
 /// # Panics
@@ -49,24 +59,30 @@ pub fn judge(world: &World) {
     let facts = facts(world);
     counts(world, &facts);
     ledgers(world, &facts);
-    let stopped = |(stage, partition, _): (StageName, i32, String)| (stage == StageName::Merge).then_some(partition);
     let excused: BTreeSet<i32> = match world.stands_still() {
-        false => halted.into_iter().filter_map(stopped).chain(grave.torn_finals.iter().copied()).collect(),
+        false => halted.iter().filter_map(merge_of).chain(grave.torn_finals.iter().copied()).collect(),
         true => (0..world.settings().plan.deltas_partitions).collect(),
     };
     finals(world, &expected(world, &facts), &excused);
 }
 
 impl World {
-    /// Whether time stands still for good: a source is halted, or one that has not joined waits for a merge task that is.
-    /// Then nobody needs to come to the end.
+    /// Whether time stands still for good: a source is halted, or every merge task, or one for which a source waits that
+    /// has not joined. Then nobody needs to come to the end.
     pub fn stands_still(&self) -> bool {
         let nodes = self.nodes.borrow();
         let halted: Vec<_> = nodes.iter().filter(|node| node.is_up).flat_map(|node| node.halted()).collect();
-        let is = |stage: StageName| halted.iter().any(|(of, ..)| *of == stage);
+        let merges: BTreeSet<i32> = halted.iter().filter_map(merge_of).collect();
+        let partitions = usize::try_from(self.settings().plan.deltas_partitions).expect("a count");
         let lives = |of: &Option<(i64, FoldMetadata)>| of.as_ref().is_some_and(|(_, of)| of.phase == Phase::Live);
-        is(StageName::Fold) || is(StageName::Merge) && !self.committed().unwrap_or_default().iter().all(lives)
+        halted.iter().any(|(stage, ..)| *stage == StageName::Fold)
+            || merges.len() == partitions
+            || !merges.is_empty() && !self.committed().unwrap_or_default().iter().all(lives)
     }
+}
+
+fn merge_of((stage, partition, _): &(StageName, i32, String)) -> Option<i32> {
+    (*stage == StageName::Merge).then_some(*partition)
 }
 
 /// Every letter of one epoch by (partition, offset): those behind the first `skip` of late and of dead letters, up to
@@ -107,7 +123,7 @@ fn facts(world: &World) -> Facts {
             let taken = era.raw.iter().filter(|record| record.partition == partition && record.offset < *cut);
             let found = source(world, partition, taken, &mut letters, &mut facts.accepted);
             assert_eq!(found.1, *totals, "counts of partition {partition} at the end of epoch {}", era.epoch);
-            facts.sources.insert((era.epoch, partition), found);
+            facts.enter(era.epoch, partition, found);
         }
         assert!(letters.is_empty(), "letters of what was not taken: {:?}", letters.keys().collect::<Vec<_>>());
     }
@@ -118,12 +134,7 @@ fn facts(world: &World) -> Facts {
         let until = if stands_still { committed.map_or(0, |(offset, _)| offset) } else { i64::MAX };
         let taken = raw.iter().filter(|record| record.partition == partition && record.offset < until);
         let found = source(world, partition, taken, &mut letters, &mut facts.accepted);
-        // Of a source whose offsets are lost merge still holds what it had come to.
-        facts
-            .sources
-            .entry((epoch, partition))
-            .and_modify(|of| *of = if until == 0 { *of } else { found })
-            .or_insert(found);
+        facts.enter(epoch, partition, found);
     }
     assert!(letters.is_empty(), "letters of what was not taken: {:?}", letters.keys().collect::<Vec<_>>());
     facts

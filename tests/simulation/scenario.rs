@@ -78,6 +78,7 @@ pub struct Config {
     pub short_abandon_ms: i64,
     pub with_team: bool,
     pub format: u32,
+    pub max_skew_ms: i64,
 }
 
 impl Config {
@@ -93,7 +94,8 @@ impl Config {
 
     /// As the configuration file says it.
     pub fn text(&self) -> String {
-        let Config { commit_ms, publish_ms, checkpoint_ms, epoch, short_abandon_ms, with_team, format } = self;
+        let Config { commit_ms, publish_ms, checkpoint_ms, epoch, short_abandon_ms, with_team, format, max_skew_ms } =
+            self;
         let team = if *with_team { ", 'team'" } else { "" };
         format!(
             "[service]
@@ -110,6 +112,7 @@ impl Config {
             idle_commit_interval = '1s'
             publish_interval = '{publish_ms}ms'
             checkpoint_interval = '{checkpoint_ms}ms'
+            max_skew = '{max_skew_ms}ms'
             [slices]
             group_by = ['all', 'queue'{team}]
             [[windows]]
@@ -214,6 +217,7 @@ impl Scenario {
             short_abandon_ms: 5_000,
             with_team: random.chance(20),
             format: 1 + u32::from(random.chance(70)),
+            max_skew_ms: random.one_of(&[1, 10, 60]) * MINUTE,
         };
         let skewed = random.chance(30);
         let skews = (0..nodes).map(|_| if skewed { random.between(-SKEW_MAX, SKEW_MAX + 1) } else { 0 }).collect();
@@ -282,7 +286,7 @@ fn faults(random: &mut Random, bounds: &Bounds, span_ms: i64) -> Vec<Planned<Fau
             }
         }
         20..32 => {
-            let change = random.one_of(&[Change::Threshold, Change::GroupBy, Change::Format]);
+            let change = random.one_of(&[Change::Threshold, Change::GroupBy, Change::Format, Change::Epoch]);
             plan(at, Fault::Redeploy(change));
         }
         32..44 => plan(at, Fault::AddPartition),

@@ -90,9 +90,9 @@ pub fn act(arguments: &Arguments) -> ExitCode {
 
 fn one(seed: u64, smaller: bool) -> ExitCode {
     let mut scenario = Scenario::new(seed);
-    if smaller && run(&scenario, false).failure.is_some() {
+    if let Some(failure) = run(&scenario, false).failure.filter(|_| smaller) {
         println!("from {} records and {} faults", scenario.records.len(), scenario.faults.len());
-        scenario = shrink(&scenario);
+        scenario = shrink(&scenario, &failure);
     }
     let outcome = run(&scenario, true);
     println!("\n{} records, {} faults:", scenario.records.len(), scenario.faults.len());

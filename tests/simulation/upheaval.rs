@@ -97,14 +97,14 @@ impl World {
     pub fn redeploy(&self, change: Change) {
         let Some(cuts) = self.all_die() else { return };
         let before = self.settings();
+        if change == Change::Epoch {
+            self.end_era(cuts.clone());
+        }
         let config = self.config.get().changed(change);
         self.config.set(config);
         *self.settings.borrow_mut() = Rc::new(settings(config));
         match change {
             Change::Epoch => {
-                if self.history.borrow().eras.is_empty() {
-                    self.end_era(cuts);
-                }
                 self.grave.borrow_mut().folds_may_halt = false;
                 self.happened(Class::EpochRaised);
             }

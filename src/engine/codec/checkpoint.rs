@@ -9,6 +9,9 @@ use crate::engine::section::{Section, SourceId};
 use crate::engine::slice::Values;
 use prost::Message;
 
+/// The key of the record that holds a checkpoint's ledger.
+pub const LEDGER_KEY: &[u8] = b"ledger";
+
 /// A pane's record.
 #[derive(Clone, PartialEq, Message)]
 struct PaneWire {

@@ -184,14 +184,18 @@ pub struct MergeMetadata {
     pub known: BTreeMap<String, KnownSources>,
     /// The name of what halted the task, while it is halted.
     pub halted: Option<String>,
+    /// Up to this deltas offset an operator has accepted that sections do not follow on.
+    pub accept: Option<i64>,
 }
 
 impl MergeMetadata {
     /// The text that is stored.
     pub fn encode(&self, format: Format) -> String {
         let mut text = format!("touchstone-merge {} checkpoint={}", format.number(), self.checkpoint);
-        if let Some(published) = self.published {
-            text.push_str(&format!(" published={published}"));
+        for (name, offset) in [("published", self.published), ("accept", self.accept)] {
+            if let Some(offset) = offset {
+                text.push_str(&format!(" {name}={offset}"));
+            }
         }
         for (set, reach) in &self.reach {
             for (name, time) in [("watermark", reach.watermark), ("final_until", reach.final_until)] {
@@ -239,6 +243,7 @@ impl MergeMetadata {
             reach,
             known,
             halted: fields.0.get("halted").map(|code| (*code).to_string()),
+            accept: fields.get("accept")?,
         })
     }
 }
@@ -309,6 +314,7 @@ mod tests {
             reach: [("csat".to_string(), reach)].into(),
             known: [("calls".to_string(), KnownSources { epoch: 2, partitions: [0, 1, 2, 5].into() })].into(),
             halted: Some("ledger_gap".into()),
+            accept: Some(9),
         };
         assert_eq!(MergeMetadata::decode(&merge.encode(Format::PREVIOUS)), Ok(merge));
     }

@@ -5,6 +5,7 @@
 //! every group-by must add up to the accepted events the section names. What cannot be halts the task (I-12).
 
 mod checkpoint;
+mod coverage;
 
 use super::store::Series;
 use crate::engine::cell::Cell;
@@ -60,6 +61,8 @@ struct State {
     levels_from: Vec<Vec<i64>>,
     checkpoint: i64,
     published: Option<i64>,
+    /// Sections in records before this offset that do not follow on become a new beginning: an operator accepted it.
+    accept_until: i64,
     /// Keys of the changelog that are of no more use: other definitions, group-bys or levels.
     stale: Vec<Vec<u8>>,
     /// Tombstones that the next checkpoint writes: (series, values, level, start).
@@ -103,6 +106,7 @@ impl Merge {
             times: vec![SetTime::default(); plan.sets.len()],
             series_from: vec![i64::MIN; series.len()],
             levels_from: vec![vec![i64::MIN; levels]; plan.sets.len()],
+            accept_until: i64::MIN,
             ..State::default()
         };
         Merge {
@@ -130,22 +134,44 @@ impl Merge {
             return;
         }
         let place = format!("delta record at offset {offset}");
-        let sections = match sections {
-            Ok(sections) => sections,
-            Err(error) => return self.halt(unreadable(&error, HaltCode::Conservation).at(place)),
-        };
-        for section in &sections {
-            match self.state.ledger.judge(section) {
-                Verdict::Apply => {
-                    if let Err(halt) = self.apply(section) {
-                        return self.halt(halt.at(&section.source).at(place));
+        let accepted = offset < self.state.accept_until;
+        match sections {
+            Ok(sections) => {
+                for section in &sections {
+                    let halt = match self.state.ledger.judge(section) {
+                        Verdict::Apply => self.apply(section).map_err(|halt| halt.at(&section.source)).err(),
+                        Verdict::Drop => {
+                            self.dropped += 1;
+                            None
+                        }
+                        Verdict::Halt(halt) => Some(halt),
+                    };
+                    match halt {
+                        Some(_) if accepted => self.begin_anew(section),
+                        Some(halt) => return self.halt(halt.at(place)),
+                        None => {}
                     }
                 }
-                Verdict::Drop => self.dropped += 1,
-                Verdict::Halt(halt) => return self.halt(halt.at(place)),
             }
+            Err(_) if accepted => self.uncover_all(self.state.ledger.newest()),
+            Err(error) => return self.halt(unreadable(&error, HaltCode::Conservation).at(place)),
         }
         self.state.offset = offset + 1;
+    }
+
+    /// A section that does not follow on, where that was accepted: what lies before it is missing or counted already.
+    /// Its cells count where none of them can have been counted before.
+    fn begin_anew(&mut self, section: &Section) {
+        let before = self.state.ledger.iter().find(|(source, _)| **source == section.source);
+        let ahead = before.is_none_or(|(_, entry)| {
+            section.from.offset >= entry.standing.offset && section.from.accepted >= entry.standing.accepted
+        });
+        self.uncover_all(section.newest);
+        if !ahead || self.apply(section).is_err() {
+            self.state.ledger.apply(section);
+            let plan = Arc::clone(&self.plan);
+            (0..plan.sets.len()).for_each(|set| self.advance(&plan, set));
+        }
     }
 
     fn apply(&mut self, section: &Section) -> Result<(), Halt> {
@@ -181,30 +207,6 @@ impl Merge {
             self.advance(&plan, set);
         }
         Ok(())
-    }
-
-    /// Whoever counted had other definitions: what is missing here is missing up to the newest event that was
-    /// accepted then.
-    fn uncover(&mut self, section: &Section) {
-        let Some(from) = section.newest.map(|newest| newest.saturating_add(1)) else { return };
-        for (series, covered_from) in self.series.iter().zip(&mut self.state.series_from) {
-            let plan = &self.plan.sets[series.set];
-            let (set, by) = (plan.set.name(), &plan.group_bys[series.by].name);
-            let definitions = plan.definitions[series.by];
-            let fed = section.events.iter().any(|(name, events)| name == set && *events != 0);
-            let here = section
-                .groups
-                .iter()
-                .any(|group| group.set == set && group.group_by == *by && group.definitions == definitions);
-            if fed && !here {
-                *covered_from = (*covered_from).max(from);
-            }
-        }
-        for (level, geometry) in self.plan.geometry.levels().iter().enumerate() {
-            if !geometry.holds(section.base) {
-                self.state.levels_from.iter_mut().for_each(|levels| levels[level] = levels[level].max(from));
-            }
-        }
     }
 
     /// Conservation: in every group-by we own, the cells add up to the accepted events the section names. Only
@@ -267,14 +269,6 @@ impl Merge {
             final_until: before.final_until.max(minimum(entries.iter().map(|entry| entry.horizon))),
             covered_from: entries.iter().map(|entry| entry.covered_from).max().unwrap_or(i64::MIN),
         }
-    }
-
-    /// From when a window of a series is covered: by its sources, under its definitions, in the panes it takes.
-    fn covered_from(&self, index: usize, window: usize) -> i64 {
-        let set = self.series[index].set;
-        let levels = self.plan.geometry.takes(window).iter().map(|level| self.state.levels_from[set][*level]);
-        let panes = levels.max().unwrap_or(i64::MIN);
-        self.state.times[set].covered_from.max(self.state.series_from[index]).max(panes)
     }
 
     fn advance(&mut self, plan: &Plan, set: usize) {
@@ -361,8 +355,10 @@ impl Merge {
             }
             sources.partitions.insert(source.partition);
         }
-        let State { checkpoint, published, .. } = *state;
-        MergeMetadata { checkpoint, published, reach: reach.collect(), known, halted: None }
+        let State { checkpoint, published, accept_until, .. } = *state;
+        // A restore takes in again what lies behind the checkpoint.
+        let accept = Some(accept_until).filter(|until| *until > checkpoint);
+        MergeMetadata { checkpoint, published, reach: reach.collect(), known, halted: None, accept }
     }
 
     /// What stands committed of this task: the offset, and the metadata that says that it is halted.

@@ -6,17 +6,14 @@
 use super::{Merge, SetTime, unreadable};
 use crate::engine::cell::Cell;
 use crate::engine::codec::{
-    Checkpoint, Closed, CodecError, KeptLevel, KeptSeries, MergeMetadata, PaneKey, decode_checkpoint, decode_pane,
-    decode_pane_key, encode_checkpoint, encode_pane, encode_pane_key,
+    Checkpoint, Closed, CodecError, KeptLevel, KeptSeries, LEDGER_KEY, MergeMetadata, PaneKey, decode_checkpoint,
+    decode_pane, decode_pane_key, encode_checkpoint, encode_pane, encode_pane_key,
 };
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::slice::Values;
 use crate::engine::stage::store::Series;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// The key of the ledger's record in the changelog.
-const LEDGER_KEY: &[u8] = b"ledger";
 
 /// What was read of a changelog beside the panes.
 #[derive(Debug, Default)]
@@ -27,6 +24,16 @@ pub(super) struct Base {
 }
 
 impl Merge {
+    /// Passes over one record of a changelog that is not to be trusted; the next checkpoint deletes it.
+    pub fn discard(&mut self, key: &[u8], value: Option<&[u8]>) {
+        match value {
+            // The ledger's record is written anew by every checkpoint.
+            _ if key == LEDGER_KEY => {}
+            Some(_) => _ = self.base.stale.insert(key.to_vec()),
+            None => _ = self.base.stale.remove(key),
+        }
+    }
+
     /// Takes back one record of the changelog.
     ///
     /// # Errors
@@ -98,6 +105,7 @@ impl Merge {
         }
         self.state.stale = stale.into_iter().collect();
         self.state.published = metadata.published;
+        self.state.accept_until = metadata.accept.unwrap_or(i64::MIN);
         self.state.checkpoint = found;
         if let Some(checkpoint) = checkpoint {
             self.state.offset = found;
@@ -144,8 +152,9 @@ impl Merge {
         }
     }
 
-    /// Everything up to the committed offset has been taken back: goes live.
-    pub fn restored(&mut self) {
+    /// Everything up to the committed offset has been taken back: goes live there.
+    pub fn restored(&mut self, offset: i64) {
+        self.state.offset = self.state.offset.max(offset);
         self.silent = false;
         self.finals.clear();
         self.commit_state();
