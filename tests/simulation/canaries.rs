@@ -167,6 +167,13 @@ const CANARIES: &[Canary] = &[
         text: "pane.dirty = true;",
         replacement: "pane.dirty |= !crate::canary(\"checkpoint_misses_a_change\");",
     },
+    // A changelog that lacks what a torn transaction lost is taken for whole.
+    Canary {
+        name: "changelog_taken_for_whole",
+        file: "src/engine/stage/merge/checkpoint.rs",
+        text: "is_some_and(|named| named != contents)",
+        replacement: "is_some_and(|named| named != contents && !crate::canary(\"changelog_taken_for_whole\"))",
+    },
     // A broker whose readers see what was aborted.
     Canary {
         name: "aborted_records_seen",

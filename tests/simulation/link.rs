@@ -190,7 +190,8 @@ impl FaultyLink {
         let holds = |part: Option<(&str, i32)>| match part {
             None => offsets,
             Some((topic, partition)) if *topic == names.deltas || *topic == names.aggregates => !is_lost(partition),
-            // Letters go as the offsets do: what an oracle takes as facts cannot be lost. So does the changelog.
+            Some((topic, partition)) if *topic == names.changelog => !is_lost(4 + partition),
+            // Letters go as the offsets do: what an oracle takes as facts cannot be lost.
             Some(_) => offsets || answer == Answer::Committed,
         };
         self.link.finish_commit(End::Torn(&holds))?;
