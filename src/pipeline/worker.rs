@@ -81,6 +81,8 @@ pub struct Worker<S: Stage> {
     trouble_at: i64,
     fenced_at: Vec<i64>,
     waits_until: i64,
+    /// The link could not begin anew yet: until it has, it owns partitions that no task stands for.
+    to_recycle: bool,
     turned_at: i64,
 }
 
@@ -121,6 +123,7 @@ impl<S: Stage> Worker<S> {
             trouble_at: i64::MIN / 2,
             fenced_at: Vec::new(),
             waits_until: i64::MIN,
+            to_recycle: false,
             turned_at: now,
         }
     }
@@ -142,6 +145,14 @@ impl<S: Stage> Worker<S> {
             std::thread::sleep(Duration::from_millis(50).min(wait));
             self.post_status();
             return Ok(step);
+        }
+        if self.to_recycle {
+            self.recycle()?;
+            if self.to_recycle {
+                std::thread::sleep(Duration::from_millis(50).min(wait));
+                self.post_status();
+                return Ok(step);
+            }
         }
         let rebalances = self.poll(wait, &mut step)?;
         for rebalance in rebalances {
@@ -178,7 +189,7 @@ impl<S: Stage> Worker<S> {
 
     fn poll_portion(&mut self, wait: Duration, step: &mut Step) -> Result<Vec<Rebalance>, WorkerError> {
         let Worker { link, stage, slots, clock, .. } = self;
-        let now = clock.now();
+        let mut now = clock.now();
         let mut refused = Vec::new();
         let polled = link.poll(POLL_PORTION, wait, &mut |id, record| {
             let Some(Slot::Live { task, took, flows, .. }) = slots.get_mut(&id) else { return };
@@ -186,6 +197,10 @@ impl<S: Stage> Worker<S> {
                 // This record and those behind it are read again once it takes records.
                 *flows = false;
                 refused.push(id);
+            }
+            // A clock that was read before a long wait would make this record come from the future.
+            if record.timestamp > Some(now) {
+                now = clock.now();
             }
             if *flows {
                 stage.take(task, record, now);

@@ -178,7 +178,7 @@ fn is_named_test(root: &Path, name: &str) -> bool {
         return true;
     }
     if let Ok(text) = std::fs::read_to_string(root.join(format!("tests/integration/{module}.rs"))) {
-        return test == "*" || text.contains(&format!("{module}::{test}"));
+        return test == "*" || text.contains(&format!("{module}::{test}")) || text.contains(&format!("\"{test}\""));
     }
     let path = root.join("src").join(name.replace("::", "/"));
     path.with_extension("rs").exists() || path.is_dir()

@@ -152,7 +152,14 @@ impl<S: Stage> Worker<S> {
         for id in std::mem::take(&mut self.slots).into_keys() {
             self.stage.withdraw(id);
         }
-        match self.link.recycle() {
+        self.recycle()
+    }
+
+    /// A new producer, and every partition handed out again; tried again by the next steps until it succeeds.
+    pub(super) fn recycle(&mut self) -> Result<(), WorkerError> {
+        let recycled = self.link.recycle();
+        self.to_recycle = recycled.is_err();
+        match recycled {
             Ok(()) => Ok(()),
             Err(LinkError::Fatal(reason)) => Err(WorkerError::Fatal(reason)),
             Err(error) => {
