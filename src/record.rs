@@ -24,3 +24,53 @@ impl Record<'_> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).and_then(|(_, value)| *value)
     }
 }
+
+/// A record that outlives the buffer it was read into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptRecord {
+    offset: i64,
+    timestamp: Option<i64>,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl KeptRecord {
+    /// Copies a record.
+    pub fn new(record: &Record<'_>) -> KeptRecord {
+        let headers = record.headers.iter().map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec)));
+        KeptRecord {
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: headers.collect(),
+        }
+    }
+
+    /// Its offset.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// Its headers, for [`KeptRecord::record`].
+    pub fn headers(&self) -> Vec<Header<'_>> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect()
+    }
+
+    /// The record with these headers, which are its own.
+    pub fn record<'a>(&'a self, headers: &'a [Header<'a>]) -> Record<'a> {
+        Record {
+            offset: self.offset,
+            timestamp: self.timestamp,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers,
+        }
+    }
+
+    /// How many bytes its value has.
+    pub fn value_bytes(&self) -> usize {
+        self.value.as_ref().map_or(0, Vec::len)
+    }
+}

@@ -14,6 +14,9 @@ pub const HEADROOM_BYTES: usize = 64 * 1024;
 /// when it has half of this open.
 pub const DELTAS_BYTES_MAX: usize = 8 << 20;
 
+/// How large a producer's batches become, of records that are smaller.
+pub const BATCH_BYTES: usize = 1 << 20;
+
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The names of our own topics.
@@ -84,9 +87,10 @@ impl Layout {
         }
     }
 
-    /// The largest record that our producers and topics allow.
+    /// The largest record that our producers and topics allow. Brokers measure whole batches, and a producer fills one up
+    /// to [`BATCH_BYTES`]: a topic for smaller records could not be written to.
     pub fn record_bytes_max(&self) -> usize {
-        self.input_record_bytes_max + HEADROOM_BYTES
+        self.input_record_bytes_max.max(BATCH_BYTES) + HEADROOM_BYTES
     }
 }
 

@@ -12,6 +12,7 @@ mod topics;
 
 pub use failure::{Exit, Failure};
 
+use crate::mapping;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -41,6 +42,9 @@ enum Command {
     Topics(topics::Topics),
     /// What each source has been taken in up to; adopt, retire, accept a gap
     Sources(sources::Sources),
+    /// Runs a mapping for its parent process; never started by hand
+    #[command(name = mapping::COMMAND, hide = true)]
+    Mapper,
 }
 
 /// Runs the program.
@@ -60,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Generate(generate) => generate.run(),
         Command::Check(check) => check.run(),
         Command::Topics(topics) => topics.run(),
+        Command::Mapper => mapping::serve().map_err(Failure::from),
         Command::Sources(sources) => sources.run(),
     };
     match outcome {

@@ -7,8 +7,9 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::export::Exporter;
 use crate::export::http::{self, Server};
+use crate::mapping;
 use crate::pipeline::board::Board;
-use crate::pipeline::folding::Folding;
+use crate::pipeline::folding::{FoldSettings, Folding};
 use crate::pipeline::link::{Link, LinkConfig, LinkError};
 use crate::pipeline::merging::Merging;
 use crate::pipeline::stage::Stage;
@@ -70,8 +71,9 @@ impl Service {
         let server = http::serve(settings.http.listen, exporter)?;
         let (tell, ended) = channel();
         let mut workers = Vec::new();
+        let folding = FoldSettings { mapper: Some(mapping::this_program()?), ..settings.folding() };
         for index in 0..settings.workers.fold {
-            let stage = Folding::new(Arc::clone(&settings.plan), settings.folding(), board.clone());
+            let stage = Folding::new(Arc::clone(&settings.plan), folding.clone(), board.clone());
             let thread = Thread { name: format!("fold-{index}"), link: settings.fold_link(index), stage };
             workers.push(thread.start(settings, open, &clock, &board, &stop, tell.clone())?);
         }

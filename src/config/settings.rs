@@ -151,7 +151,7 @@ impl Settings {
         })
     }
 
-    /// What the first stage needs.
+    /// What the first stage needs, with mappings in this process.
     pub fn folding(&self) -> FoldSettings {
         FoldSettings {
             inputs: self.inputs.clone(),
@@ -161,6 +161,7 @@ impl Settings {
             output_bytes_max: self.layout.record_bytes_max(),
             delta_bytes_max: DELTAS_BYTES_MAX,
             batch_items_max: self.raw.timing.batch_items_max,
+            mapper: None,
             alignment: Some(AlignmentSettings {
                 merge_group: self.group("merge"),
                 max_skew_ms: self.raw.timing.max_skew.ms(),
@@ -260,7 +261,7 @@ fn listen(text: &str) -> Result<SocketAddr, ConfigError> {
 fn check_timing(raw: &Raw) -> Result<(), ConfigError> {
     let timing = &raw.timing;
     let commit = timing.commit_interval;
-    if commit.ms() < 1 || 2 * commit.ms() > TRANSACTION_TIMEOUT_MS {
+    if commit.ms() < 1 || commit.ms() > TRANSACTION_TIMEOUT_MS / 2 {
         return fail(format!("timing.commit_interval = {commit}: write 1ms to 5s (a transaction is given 10s)"));
     }
     if timing.idle_commit_interval < commit || timing.idle_commit_interval > Span::seconds(10) {

@@ -79,6 +79,11 @@ impl Cell {
         overflow + distributions.map(|(mine, more)| mine.merge(more, keys_max)).sum::<i64>()
     }
 
+    /// How many keys its maps of names have, and those of scores.
+    pub fn keys(&self) -> (usize, usize) {
+        (self.tallies.iter().map(Tally::len).sum(), self.distributions.iter().map(Distribution::len).sum())
+    }
+
     /// Turns every count into its negative, so that merging it takes the cell back.
     pub fn negate(&mut self) {
         self.events = -self.events;

@@ -4,10 +4,15 @@
 //! clock, the environment or other records, or write anywhere. Those functions of jq are not offered, so that a
 //! filter that wants one fails to compile. A record is mapped whole before its first event is looked at.
 //!
-//! What it cannot do is stop a filter that never yields or builds a value without end: jaq has no fuel. The
-//! service therefore runs mappings in a child process with limits on time and memory.
+//! What it cannot do is stop a filter that never yields or builds a value without end: jaq has no fuel. The service and
+//! `replay` therefore run mappings through a [`Mapper`], in a child process with limits on time and memory.
 
+mod child;
+mod frame;
 mod functions;
+mod mapper;
+
+pub use mapper::{COMMAND, Mapped, Mapper, NoMapper, serve, this_program};
 
 use crate::record::Record;
 use crate::touchpoint::{Limits, RejectReason, Rejection, check_json, check_limits};
@@ -22,6 +27,7 @@ use std::ops::Range;
 /// A compiled filter. Threads may share it.
 pub struct Mapping {
     filter: jaq_core::Filter<JustLut<Val>>,
+    source: String,
 }
 
 /// How much a mapping may take in and give out.
@@ -97,7 +103,12 @@ impl Mapping {
             .with_global_vars(["$record"])
             .compile(modules)
             .map_err(|errors| describe_compile_error(source, errors))?;
-        Ok(Mapping { filter })
+        Ok(Mapping { filter, source: source.to_owned() })
+    }
+
+    /// The filter as it was written.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// Maps one record: gives each event that the filter yields, as JSON text, to `each`, and returns how many

@@ -5,20 +5,21 @@
 
 use super::alignment::{AlignmentSettings, MergeView, may_take};
 use super::board::{Board, Condition, SourceStatus};
+use super::letter::{Why, letter};
 use super::link::{Assigned, Commit, Link, LinkError, Output, PartitionId, Reader};
 use super::stage::{Begun, Fault, Stage};
+use super::waiting::{Mappers, Waiting, refused};
 use crate::engine::accumulator::OTHER;
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::plan::Plan;
 use crate::engine::section::Phase;
 use crate::engine::slice::NONE;
 use crate::engine::stage::{Fold, Judged};
-use crate::mapping::{Mapping, MappingLimits, Provenance};
-use crate::record::Record;
-use crate::touchpoint::{
-    DecodeContext, Dimension, Item, Limits, RejectReason, Rejection, Touchpoint, decode, decode_event,
-};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::mapping::{Mapped, Mapping};
+use crate::record::{KeptRecord, Record};
+use crate::touchpoint::{DecodeContext, Dimension, Item, Limits, Touchpoint, decode, decode_event};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// One input as its records are read.
@@ -57,6 +58,9 @@ pub struct FoldSettings {
     pub delta_bytes_max: usize,
     /// After how many items a commit is made before its time.
     pub batch_items_max: usize,
+    /// The program whose mapper process runs the mappings. `None`: they run in this process, and nothing stops one that
+    /// does not end.
+    pub mapper: Option<PathBuf>,
     /// How sources are announced and held together; `None`: neither.
     pub alignment: Option<AlignmentSettings>,
 }
@@ -70,9 +74,6 @@ pub const ROW_HEADER: &str = "row";
 /// The header of a row that could not be read: the reason, `|`, the detail.
 pub const REJECTION_HEADER: &str = "rejected";
 
-/// The most events that one record may become.
-const OUTPUTS_MAX: usize = 1_000;
-
 /// The most channels that the newest event time is told apart by.
 const CHANNELS_MAX: usize = 100;
 
@@ -85,6 +86,7 @@ pub struct Folding {
     pub(super) settings: FoldSettings,
     pub(super) inputs: Arc<[InputSettings]>,
     board: Board,
+    mappers: Mappers,
     open_items: usize,
     open_letter_bytes: usize,
     open_delta_bytes: usize,
@@ -103,6 +105,10 @@ pub struct FoldTask {
     partition: i32,
     letters: Vec<Output>,
     newest_by_channel: BTreeMap<String, i64>,
+    /// Records whose mapping is still to come.
+    waiting: VecDeque<Waiting>,
+    /// Whether it learns its ids again.
+    restoring: bool,
     /// Where every merge task must have come to, to have heard the announcement.
     pub(super) target: Option<Vec<i64>>,
     /// After an announcement was taken back: when it may be made again.
@@ -122,6 +128,8 @@ impl FoldTask {
             partition: assigned.id.partition,
             letters: Vec::new(),
             newest_by_channel: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            restoring: false,
             target: None,
             joins_again_at: i64::MIN,
             aligned,
@@ -140,11 +148,13 @@ impl Folding {
     /// The stage.
     pub fn new(plan: Arc<Plan>, settings: FoldSettings, board: Board) -> Folding {
         let inputs = settings.inputs.clone().into();
+        let mappers = Mappers::new(&settings.inputs, settings.mapper.as_deref());
         Folding {
             plan,
             settings,
             inputs,
             board,
+            mappers,
             open_items: 0,
             open_letter_bytes: 0,
             open_delta_bytes: 0,
@@ -158,6 +168,39 @@ impl Folding {
     /// The stage in which every source says its last word and takes nothing: how an input is removed.
     pub fn retiring(plan: Arc<Plan>, settings: FoldSettings, board: Board) -> Folding {
         Folding { retires: true, ..Folding::new(plan, settings, board) }
+    }
+
+    /// A record: its items are judged, or their ids learned again. It waits first where it is to be mapped.
+    fn record(&mut self, task: &mut FoldTask, record: &Record<'_>, now: i64) {
+        if self.mappers.has(task.input) {
+            task.waiting.push_back(Waiting { record: KeptRecord::new(record), now, mapped: None });
+        } else {
+            self.ready(task, record, now, None);
+        }
+    }
+
+    fn ready(&mut self, task: &mut FoldTask, record: &Record<'_>, now: i64, mapped: Option<&Mapped>) {
+        let inputs = Arc::clone(&self.inputs);
+        let input = &inputs[task.input];
+        if task.restoring {
+            return items(input, record, now, mapped, &mut |item, _| {
+                if let Item::Touchpoint(touchpoint) = item {
+                    task.fold.relearn(touchpoint, record.offset);
+                }
+            });
+        }
+        let partition = task.partition;
+        if input.skip_offsets.contains(&(partition, record.offset)) {
+            tracing::warn!(topic = input.topic, partition, offset = record.offset, "stepped over, as configured");
+            task.fold.skipped();
+            return task.fold.record_done(record.offset);
+        }
+        let open = task.fold.open_bytes();
+        items(input, record, now, mapped, &mut |item, index| self.item(task, item, record, index));
+        self.open_delta_bytes += task.fold.open_bytes() - open;
+        task.fold.record_done(record.offset);
+        // What waits is judged all the same: it is a portion at most.
+        task.aligned = may_take(task.fold.watermark(), task.limit);
     }
 
     fn item(&mut self, task: &mut FoldTask, item: &Item<'_>, record: &Record<'_>, index: usize) {
@@ -182,32 +225,12 @@ impl Folding {
 
     /// A late item or a dead letter: the record as it came, and why.
     fn letter(&mut self, task: &mut FoldTask, record: &Record<'_>, index: usize, reason: &str, detail: &str) {
-        let topic = if reason == "late" { &self.settings.late } else { &self.settings.dead_letter };
-        let mut headers: Vec<(String, Option<Vec<u8>>)> =
-            record.headers.iter().map(|(name, value)| (name.to_string(), value.map(<[u8]>::to_vec))).collect();
-        let mut add =
-            |name: &str, value: String| headers.push((format!("touchstone_{name}"), Some(value.into_bytes())));
-        add("reason", reason.to_string());
-        add("detail", detail.to_string());
-        add("topic", self.settings.inputs[task.input].topic.clone());
-        add("partition", task.partition.to_string());
-        add("offset", record.offset.to_string());
-        add("index", index.to_string());
-        let own: usize = headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len) + 16).sum();
-        let key_bytes = record.key.map_or(0, <[u8]>::len);
-        let room = self.settings.output_bytes_max.saturating_sub(own + key_bytes + 256);
-        let value = record.value.map(|value| &value[..value.len().min(room)]);
-        if let Some(full) = record.value.filter(|full| full.len() > room) {
-            headers.push(("touchstone_truncated".into(), Some(full.len().to_string().into_bytes())));
-        }
-        self.open_letter_bytes += own + key_bytes + value.map_or(0, <[u8]>::len);
-        task.letters.push(Output {
-            topic: topic.clone(),
-            partition: None,
-            key: record.key.map(<[u8]>::to_vec),
-            value: value.map(<[u8]>::to_vec),
-            headers,
-        });
+        let to = if reason == "late" { &self.settings.late } else { &self.settings.dead_letter };
+        let topic = &self.settings.inputs[task.input].topic;
+        let why = Why { reason, detail, topic, partition: task.partition, index };
+        let (output, bytes) = letter(to, record, &why, self.settings.output_bytes_max);
+        self.open_letter_bytes += bytes;
+        task.letters.push(output);
     }
 
     fn post_source(&self, task: &FoldTask, monotonic: i64) {
@@ -233,50 +256,29 @@ impl Folding {
     }
 }
 
-/// Hands over every item of a record, with its index.
+/// Hands over every item of a record, with its index. `mapped` is what the input's mapping made of it, where it has one.
 pub fn items(
     input: &InputSettings,
-    partition: i32,
     record: &Record<'_>,
     now: i64,
+    mapped: Option<&Mapped>,
     each: &mut dyn FnMut(&Item<'_>, usize),
 ) {
-    if let Some(rejection) = record.header(REJECTION_HEADER).filter(|_| input.from_files) {
-        return each(&Item::Rejected(refused(rejection)), 0);
-    }
     let limits = Limits { record_bytes_max: input.record_bytes_max };
     let context = DecodeContext { now, max_future_ms: input.max_future_ms, limits };
-    let Some(mapping) = &input.mapping else {
-        return each(&decode(record, &context), 0);
-    };
-    let provenance = match input.from_files {
-        true => Provenance::File {
-            file: text(record.header(FILE_HEADER)),
-            row: text(record.header(ROW_HEADER)).parse().unwrap_or(0),
+    match mapped {
+        None => match refused(input, record) {
+            Some(rejection) => each(&Item::Rejected(rejection), 0),
+            None => each(&decode(record, &context), 0),
         },
-        false => Provenance::Log { topic: &input.topic, partition, record },
-    };
-    let bounds = MappingLimits { input: limits, outputs_max: OUTPUTS_MAX, output_bytes_max: input.record_bytes_max };
-    let mut events: Vec<String> = Vec::new();
-    match mapping.map(record.value.unwrap_or_default(), &provenance, &bounds, &mut |event| events.push(event.into())) {
-        Ok(0) => each(&Item::Skipped, 0),
-        Ok(_) => {
+        Some(Err(rejection)) => each(&Item::Rejected(rejection.clone()), 0),
+        Some(Ok(events)) if events.is_empty() => each(&Item::Skipped, 0),
+        Some(Ok(events)) => {
             for (index, event) in events.iter().enumerate() {
                 each(&decode_event(event, record.timestamp, &context), index);
             }
         }
-        Err(rejection) => each(&Item::Rejected(rejection), 0),
     }
-}
-
-/// What the reader of files has found wrong with a row.
-fn refused(header: &[u8]) -> Rejection {
-    let (reason, detail) = text(Some(header)).split_once('|').unwrap_or_default();
-    Rejection::new(RejectReason::parse(reason).unwrap_or(RejectReason::NotJson), detail)
-}
-
-fn text(value: Option<&[u8]>) -> &str {
-    value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
 }
 
 fn newest(newest: &mut BTreeMap<String, i64>, touchpoint: &Touchpoint<'_>) {
@@ -299,17 +301,14 @@ impl Stage for Folding {
     }
 
     fn restore(&mut self, task: &mut FoldTask, record: Record<'_>, now: i64) -> Result<(), Halt> {
-        let FoldTask { fold, input, partition, .. } = task;
-        items(&self.inputs[*input], *partition, &record, now, &mut |item, _| {
-            if let Item::Touchpoint(touchpoint) = item {
-                fold.relearn(touchpoint, record.offset);
-            }
-        });
+        task.restoring = true;
+        self.record(task, &record, now);
         Ok(())
     }
 
     fn restored(&mut self, _link: &mut dyn Link, task: &mut FoldTask) -> Result<Option<Box<dyn Reader>>, Fault> {
         task.fold.relearned();
+        task.restoring = false;
         Ok(None)
     }
 
@@ -331,18 +330,43 @@ impl Stage for Folding {
     }
 
     fn take(&mut self, task: &mut FoldTask, record: Record<'_>, now: i64) {
-        let inputs = Arc::clone(&self.inputs);
-        let (input, partition) = (&inputs[task.input], task.partition);
-        if input.skip_offsets.contains(&(partition, record.offset)) {
-            tracing::warn!(topic = input.topic, partition, offset = record.offset, "stepped over, as configured");
-            task.fold.skipped();
-            return task.fold.record_done(record.offset);
+        self.record(task, &record, now);
+    }
+
+    fn portion(&self) -> usize {
+        self.mappers.portion()
+    }
+
+    fn settle(&mut self, tasks: &mut [(PartitionId, &mut FoldTask)]) -> Result<bool, String> {
+        if tasks.iter().all(|(_, task)| task.waiting.is_empty()) {
+            return Ok(false);
         }
-        let open = task.fold.open_bytes();
-        items(input, partition, &record, now, &mut |item, index| self.item(task, item, &record, index));
-        self.open_delta_bytes += task.fold.open_bytes() - open;
-        task.fold.record_done(record.offset);
-        task.aligned = may_take(task.fold.watermark(), task.limit);
+        let turn = self.mappers.next_turn() % tasks.len();
+        let mut waiting: Vec<&mut FoldTask> = tasks.iter_mut().map(|(_, task)| &mut **task).collect();
+        waiting.rotate_left(turn);
+        // What is mapped already is judged first, so that no more than one portion lies there mapped.
+        if !waiting.iter().any(|task| task.waiting.front().is_some_and(|first| first.mapped.is_some())) {
+            for (index, input) in Arc::clone(&self.inputs).iter().enumerate() {
+                let theirs = waiting.iter_mut().filter(|task| task.input == index);
+                let queues = theirs.map(|task| (task.partition, &mut task.waiting)).collect();
+                self.mappers.map(index, input, queues).map_err(|error| error.to_string())?;
+            }
+        }
+        // A record may become a thousand events: what is open stays bounded.
+        for task in waiting {
+            while let Some(Waiting { record, now, mapped: Some(mapped) }) =
+                task.waiting.pop_front_if(|first| first.mapped.is_some())
+            {
+                self.ready(task, &record.record(&record.headers()), now, Some(&mapped));
+                if self.is_full() {
+                    break;
+                }
+            }
+            if self.is_full() {
+                break;
+            }
+        }
+        Ok(tasks.iter().any(|(_, task)| !task.waiting.is_empty()))
     }
 
     fn heeds_silence(&self) -> bool {
@@ -355,6 +379,10 @@ impl Stage for Folding {
 
     fn offset(&self, task: &FoldTask) -> i64 {
         task.fold.offset()
+    }
+
+    fn position(&self, task: &FoldTask) -> i64 {
+        task.waiting.back().map_or(task.fold.offset(), |waiting| waiting.record.offset() + 1)
     }
 
     fn has_news(&self, task: &FoldTask) -> bool {
@@ -411,6 +439,7 @@ impl Stage for Folding {
     fn aborted(&mut self, task: &mut FoldTask) {
         task.fold.aborted();
         task.letters.clear();
+        task.waiting.clear();
         (self.open_items, self.open_letter_bytes, self.open_delta_bytes) = (0, 0, 0);
     }
 

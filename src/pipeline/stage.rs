@@ -31,8 +31,22 @@ pub trait Stage {
     /// What a task that is restoring has lost, when what it reads is gone.
     fn lost_code(&self, task: &Self::Task) -> HaltCode;
 
-    /// One record of a live task.
+    /// One record of a live task. What it says may wait until [`Stage::settle`].
     fn take(&mut self, task: &mut Self::Task, record: Record<'_>, now: i64);
+
+    /// How many records may be taken, or read back, before they are settled.
+    fn portion(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Settles what was taken or read back: after each portion, before anything else happens to these tasks. Says
+    /// whether something still waits; a commit then speaks of what lies before it.
+    ///
+    /// # Errors
+    /// Why nothing can be settled: the process must end.
+    fn settle(&mut self, _tasks: &mut [(PartitionId, &mut Self::Task)]) -> Result<bool, String> {
+        Ok(false)
+    }
 
     /// Whether records may flow to the task now.
     fn takes(&self, task: &Self::Task) -> bool;
@@ -54,8 +68,13 @@ pub trait Stage {
     /// It was proved that at `drained_at` the task's log held nothing more.
     fn silent(&mut self, task: &mut Self::Task, drained_at: i64);
 
-    /// The next offset the task takes.
+    /// The next offset the task settles: what a commit speaks of lies before it.
     fn offset(&self, task: &Self::Task) -> i64;
+
+    /// The next offset the task takes: what waits to be settled lies before it.
+    fn position(&self, task: &Self::Task) -> i64 {
+        self.offset(task)
+    }
 
     /// Whether a commit would say anything new of the task.
     fn has_news(&self, task: &Self::Task) -> bool;

@@ -40,6 +40,9 @@ const CALM_MS: i64 = 2 * SECOND;
 /// How many records are taken before it is asked again whether enough is open.
 const POLL_PORTION: usize = 256;
 
+/// How many records a restoring task reads back before the others have their turn.
+const RESTORE_PORTION: usize = 16_384;
+
 enum Slot<T> {
     /// Could not begin yet, because the log did not answer.
     Waiting { assigned: Assigned, again_at: i64 },
@@ -84,6 +87,8 @@ pub struct Worker<S: Stage> {
     /// The link could not begin anew yet: until it has, it owns partitions that no task stands for.
     to_recycle: bool,
     turned_at: i64,
+    /// Whether records that were taken still wait to be settled.
+    behind: bool,
 }
 
 /// What a step did.
@@ -125,6 +130,7 @@ impl<S: Stage> Worker<S> {
             waits_until: i64::MIN,
             to_recycle: false,
             turned_at: now,
+            behind: false,
         }
     }
 
@@ -159,7 +165,7 @@ impl<S: Stage> Worker<S> {
             self.rebalance(rebalance);
         }
         self.begin_again();
-        step.restoring = self.restore();
+        step.restoring = self.restore()?;
         self.consult();
         self.ask_silent_logs();
         self.halt_tasks();
@@ -178,20 +184,29 @@ impl<S: Stage> Worker<S> {
         let mut wait = if restoring { Duration::ZERO } else { wait };
         loop {
             let before = step.records;
-            let rebalances = self.poll_portion(wait, step)?;
+            // Where some still wait, one more keeps the membership alive; what waits stays bounded by its own time.
+            let max = if self.behind { 1 } else { POLL_PORTION.min(self.stage.portion()) };
+            let rebalances = self.poll_portion(max, wait, step)?;
+            self.behind = self.settle()?;
             wait = Duration::ZERO;
-            let enough = step.records >= self.pace.poll_records_max || self.stage.is_full();
-            if enough || !rebalances.is_empty() || step.records - before < POLL_PORTION {
+            let enough = self.behind || step.records >= self.pace.poll_records_max || self.stage.is_full();
+            if enough || !rebalances.is_empty() || step.records - before < max {
                 return Ok(rebalances);
             }
         }
     }
 
-    fn poll_portion(&mut self, wait: Duration, step: &mut Step) -> Result<Vec<Rebalance>, WorkerError> {
+    /// Settles what the live tasks have taken; says whether something still waits.
+    fn settle(&mut self) -> Result<bool, WorkerError> {
+        let Worker { stage, slots, .. } = self;
+        stage.settle(&mut live(slots)).map_err(WorkerError::Fatal)
+    }
+
+    fn poll_portion(&mut self, max: usize, wait: Duration, step: &mut Step) -> Result<Vec<Rebalance>, WorkerError> {
         let Worker { link, stage, slots, clock, .. } = self;
         let mut now = clock.now();
         let mut refused = Vec::new();
-        let polled = link.poll(POLL_PORTION, wait, &mut |id, record| {
+        let polled = link.poll(max, wait, &mut |id, record| {
             let Some(Slot::Live { task, took, flows, .. }) = slots.get_mut(&id) else { return };
             if *flows && !stage.takes(task) {
                 // This record and those behind it are read again once it takes records.
@@ -318,6 +333,9 @@ impl<S: Stage> Worker<S> {
     /// # Errors
     /// [`WorkerError`]: the process must end.
     pub fn finish(&mut self) -> Result<bool, WorkerError> {
+        while self.settle()? {
+            self.commit()?;
+        }
         for slot in self.slots.values_mut() {
             if let Slot::Live { task, .. } = slot {
                 self.stage.silent(task, crate::engine::time::END_OF_TIME);

@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails there")]
 
+#[path = "../../fuzz/bodies.rs"]
+mod bodies;
+
 mod administration;
 mod broker;
 mod checking;
@@ -18,10 +21,12 @@ mod golden;
 mod halts;
 mod late_and_idle;
 mod laws;
+mod mapper;
 mod merge_state;
 mod oracle;
 mod order;
 mod pipeline;
+mod poison;
 mod process;
 mod restart;
 mod rig;
@@ -42,6 +47,8 @@ fn main() {
         laws::tests(),
         order::tests(),
         late_and_idle::tests(),
+        mapper::tests(),
+        poison::tests(),
         merge_state::tests(),
         restart::tests(),
         sources::tests(),

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use touchstone::pipeline::link::{
 use touchstone::pipeline::merging::Merging;
 use touchstone::pipeline::stage::Stage;
 use touchstone::pipeline::worker::Worker;
-use touchstone::topics::table;
+use touchstone::topics::{Purpose, Topic, table};
 
 /// The topic that touchpoints come in through.
 pub const INPUT: &str = "calls";
@@ -160,6 +160,8 @@ pub struct Pipeline {
     pub board: Board,
     pub fold_orders: Rc<RefCell<Orders>>,
     pub merge_orders: Rc<RefCell<Orders>>,
+    /// The program whose mapper process runs the mappings, if one does.
+    pub mapper: Option<PathBuf>,
     /// Whether the stages run.
     pub runs: (bool, bool),
     fold: Option<Worker<Folding>>,
@@ -174,6 +176,15 @@ impl Pipeline {
 
     /// The same, but one topic of our own is not there.
     pub fn without(config: &str, partitions: i32, now: i64, missing: &str) -> Pipeline {
+        Pipeline::build(config, partitions, now, missing, 1_048_588)
+    }
+
+    /// The same with every topic, and an input that takes records of this size.
+    pub fn with_input(config: &str, partitions: i32, now: i64, record_bytes_max: usize) -> Pipeline {
+        Pipeline::build(config, partitions, now, "", record_bytes_max)
+    }
+
+    fn build(config: &str, partitions: i32, now: i64, missing: &str, record_bytes_max: usize) -> Pipeline {
         let raw = parse(config).unwrap_or_else(|error| panic!("{error}"));
         let settings = Settings::new(raw, Path::new(".")).unwrap_or_else(|error| panic!("{error}"));
         let clock = ManualClock::new(now);
@@ -181,12 +192,19 @@ impl Pipeline {
         let broker = Broker::new(Arc::new(move || of_broker.now()));
         // Members that are gone are put out soon.
         broker.set_timeouts(1_000, 1_000);
-        broker.create_topic(INPUT, partitions);
+        let setting = ("max.message.bytes", record_bytes_max.to_string());
+        broker.create(&Topic {
+            name: INPUT.into(),
+            purpose: Purpose::Input,
+            partitions,
+            replication_factor: 1,
+            config: vec![setting],
+        });
         let own = table(&settings.layout).into_iter().skip(settings.inputs.len());
         own.filter(|topic| topic.name != missing).for_each(|topic| broker.create(&topic));
         let (fold_orders, merge_orders) = Default::default();
-        let (board, runs) = (Board::new(), (true, true));
-        Pipeline { settings, broker, clock, board, fold_orders, merge_orders, runs, fold: None, merge: None }
+        let (board, runs, mapper) = (Board::new(), (true, true), None);
+        Pipeline { settings, broker, clock, board, fold_orders, merge_orders, mapper, runs, fold: None, merge: None }
     }
 
     /// Both stages die, and begin again with another configuration.
@@ -231,7 +249,8 @@ impl Pipeline {
         let (pace, clock) = (self.settings.pace, Arc::new(self.clock.clone()));
         let mut fold = self.fold.take().unwrap_or_else(|| {
             let link = self.link(&self.settings.fold_link(0), &self.fold_orders);
-            let stage = Folding::new(Arc::clone(&self.settings.plan), self.settings.folding(), self.board.clone());
+            let folding = FoldSettings { mapper: self.mapper.clone(), ..self.settings.folding() };
+            let stage = Folding::new(Arc::clone(&self.settings.plan), folding, self.board.clone());
             Worker::new("fold", link, stage, pace, clock, self.board.clone())
         });
         self.fold = turn(&mut fold, &self.fold_orders).then_some(fold);

@@ -65,8 +65,9 @@ const CANARIES: &[Canary] = &[
     Canary {
         name: "closes_before_all_registered",
         file: "src/engine/ledger.rs",
-        text: "partitions > 0 && heard.len() >=",
-        replacement: "crate::canary(\"closes_before_all_registered\") || partitions > 0 && heard.len() >=",
+        text: "(0..latest.partitions).all(|partition| partitions.contains(&partition))",
+        replacement: "crate::canary(\"closes_before_all_registered\")
+            || (0..latest.partitions).all(|partition| partitions.contains(&partition))",
     },
     // What was taken in stays in the panes although the commit did not happen.
     Canary {
@@ -109,8 +110,8 @@ const CANARIES: &[Canary] = &[
     Canary {
         name: "ids_not_learned_again",
         file: "src/engine/stage/fold.rs",
-        text: "let replay_from = if fold.settings().dedup {",
-        replacement: "let replay_from = if fold.settings().dedup && !crate::canary(\"ids_not_learned_again\") {",
+        text: "let mut replay_from = if fold.settings().dedup {",
+        replacement: "let mut replay_from = if fold.settings().dedup && !crate::canary(\"ids_not_learned_again\") {",
     },
     // Nothing is late.
     Canary {
@@ -132,9 +133,9 @@ const CANARIES: &[Canary] = &[
     // An answer that was lost is taken for a refusal.
     Canary {
         name: "unknown_is_abort",
-        file: "src/pipeline/worker.rs",
+        file: "src/pipeline/worker/commit.rs",
         text: "CommitError::Unknown(_) => self.start_over()?,",
-        replacement: "CommitError::Unknown(_) if crate::canary(\"unknown_is_abort\") => self.rewind(),
+        replacement: "CommitError::Unknown(_) if crate::canary(\"unknown_is_abort\") => self.rewind(tasks),
             CommitError::Unknown(_) => self.start_over()?,",
     },
     // Silence moves time although the log has not ended.

@@ -3,12 +3,14 @@
 
 use super::setup::{DELTAS, LATE, Setup};
 use crate::files::{FileError, FileFormat, InputFile};
+use crate::mapping::{Mapped, Mapper};
 use crate::memory::{Broker, NewRecord};
 use crate::pipeline::folding::{FILE_HEADER, InputSettings, REJECTION_HEADER, ROW_HEADER, items};
 use crate::pipeline::link::{
     Assigned, Commit, CommitError, Link, LinkError, Output, PartitionId, Reader, Rebalance, Take,
 };
-use crate::record::Record;
+use crate::pipeline::waiting;
+use crate::record::{KeptRecord, Record};
 use crate::touchpoint::Item;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::{Cell, RefCell};
@@ -19,6 +21,9 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 use xxhash_rust::xxh64::xxh64;
+
+/// How long rows may be mapped before it is looked again.
+const MAPPING: Duration = Duration::from_secs(60);
 
 /// Where late and rejected rows go; `None`: nowhere.
 pub(super) struct Letters {
@@ -109,6 +114,10 @@ pub(super) struct FileLink {
     partitions: i32,
     assigned: bool,
     input: InputSettings,
+    /// Tells the ids of foreign rows, where they decide the partition.
+    mapper: Option<Mapper>,
+    /// Rows that wait for it.
+    gathered: Vec<KeptRecord>,
     broker: Broker,
     letters: Letters,
     trouble: Trouble,
@@ -144,6 +153,8 @@ impl FileLink {
             partitions: setup.partitions,
             assigned: false,
             input: setup.input.clone(),
+            mapper: waiting::mapper(&setup.input, Some(&setup.program)).filter(|_| setup.partitions > 1),
+            gathered: Vec::new(),
             broker,
             letters,
             trouble: Trouble::default(),
@@ -191,17 +202,40 @@ impl FileLink {
         let headers = if rejection.is_some() { &headers[..] } else { &headers[..2] };
         let value = row.content.ok();
         let record = Record { offset: self.offset, timestamp: None, key: None, value, headers };
-        let partition = if self.partitions == 1 { 0 } else { spread(&self.input, &record, self.partitions) };
-        take(PartitionId { topic: 0, partition }, record);
+        if self.mapper.is_some() {
+            self.gathered.push(KeptRecord::new(&record));
+        } else {
+            let partition = if self.partitions == 1 { 0 } else { spread(&self.input, &record, None, self.partitions) };
+            take(PartitionId { topic: 0, partition }, record);
+        }
         self.offset += 1;
         Ok(true)
+    }
+
+    /// Hands over the rows that had to be mapped to know where they belong.
+    fn hand_over_gathered(&mut self, take: &mut Take<'_>) -> Result<(), LinkError> {
+        let Some(mapper) = &mut self.mapper else { return Ok(()) };
+        let rows = std::mem::take(&mut self.gathered);
+        let records: Vec<(i32, &KeptRecord)> = rows.iter().map(|row| (0, row)).collect();
+        let mut mapped = Vec::with_capacity(rows.len());
+        while mapped.len() < rows.len() {
+            let more = waiting::map(mapper, &self.input, &records[mapped.len()..], MAPPING);
+            mapped.extend(more.map_err(|error| LinkError::Fatal(error.to_string()))?);
+        }
+        for (row, mapped) in rows.iter().zip(&mapped) {
+            let headers = row.headers();
+            let record = row.record(&headers);
+            let partition = spread(&self.input, &record, Some(mapped), self.partitions);
+            take(PartitionId { topic: 0, partition }, record);
+        }
+        Ok(())
     }
 }
 
 /// The partition of a row: by the id of the first event in it, so that copies of an event meet.
-fn spread(input: &InputSettings, record: &Record<'_>, partitions: i32) -> i32 {
+fn spread(input: &InputSettings, record: &Record<'_>, mapped: Option<&Mapped>, partitions: i32) -> i32 {
     let mut hash = 0;
-    items(input, 0, record, i64::MAX / 2, &mut |item, index| {
+    items(input, record, i64::MAX / 2, mapped, &mut |item, index| {
         if let (Item::Touchpoint(touchpoint), 0) = (item, index) {
             hash = xxh64(touchpoint.id.as_bytes(), 0);
         }
@@ -235,6 +269,7 @@ impl Link for FileLink {
                 }
             }
         }
+        self.hand_over_gathered(take)?;
         let read = self.current.as_ref().map_or(0, InputFile::bytes_consumed);
         self.progress.bytes.set(self.read_before + read);
         self.progress.rows.set(u64::try_from(self.offset).unwrap_or(0));

@@ -8,14 +8,14 @@ use crate::engine::plan::{InputPlan, Plan, SetPlan};
 use crate::engine::slice::GroupBy;
 use crate::engine::watermark::Policy;
 use crate::engine::window::{Geometry, Show, WindowKind, WindowSpec, Zone};
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, this_program};
 use crate::memory::Broker;
 use crate::pipeline::folding::{FoldSettings, InputSettings};
 use crate::pipeline::link::{LinkConfig, Start, Subscription};
 use crate::pipeline::merging::MergeSettings;
 use crate::pipeline::worker::Pace;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(super) const DELTAS: &str = "deltas";
@@ -36,6 +36,8 @@ pub(super) struct Setup {
     pub input: InputSettings,
     pub partitions: i32,
     pub record_bytes_max: usize,
+    /// Where mappers come from.
+    pub program: PathBuf,
 }
 
 pub(super) fn setup(replay: &Replay) -> Result<Setup, Failure> {
@@ -77,7 +79,8 @@ pub(super) fn setup(replay: &Replay) -> Result<Setup, Failure> {
         ever_everywhere: true,
         format: Format::LATEST,
     };
-    Ok(Setup { plan: Arc::new(plan), input: input_settings, partitions: replay.partitions, record_bytes_max })
+    let program = this_program()?;
+    Ok(Setup { plan: Arc::new(plan), input: input_settings, partitions: replay.partitions, record_bytes_max, program })
 }
 
 fn settings(replay: &Replay) -> Result<Settings, Failure> {
@@ -158,6 +161,7 @@ impl Setup {
             output_bytes_max: usize::MAX / 2,
             delta_bytes_max: 64 << 20,
             batch_items_max: BATCH_ITEMS,
+            mapper: Some(self.program.clone()),
             alignment: None,
         }
     }

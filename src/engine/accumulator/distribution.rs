@@ -78,6 +78,11 @@ impl Distribution {
         self.counts.iter().map(|((scale, score), count)| (*scale, *score, *count))
     }
 
+    /// How many scores of scales are told apart.
+    pub fn len(&self) -> usize {
+        self.counts.len()
+    }
+
     /// Answers on scales beyond the bound.
     pub fn other(&self) -> i64 {
         self.other

@@ -53,6 +53,11 @@ impl Tally {
         self.counts.iter().map(|(name, count)| (&**name, *count))
     }
 
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.counts.len()
+    }
+
     /// The count of one name.
     pub fn get(&self, name: &str) -> i64 {
         self.counts.get(name).copied().unwrap_or(0)

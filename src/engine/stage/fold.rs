@@ -67,6 +67,10 @@ pub struct Fold {
 /// What an open tuple is reckoned to take in a delta record, beside its values: most cells take less.
 const TUPLE_BYTES: usize = 200;
 
+/// What a name in one of its maps is reckoned to take there, and a score of a scale: the longest of each.
+const NAME_BYTES: usize = 144;
+const SCORE_BYTES: usize = 40;
+
 impl Fold {
     /// The task of a source that is taken in for the first time, from `offset` on.
     ///
@@ -441,10 +445,12 @@ impl OpenDeltas {
             }
         };
         let cell = &mut self.tuples[at].cell;
+        let before = cell.keys();
         plan.set.add(touchpoint, cell);
         cell.events += 1;
         self.events += 1;
-        grown
+        let keys = cell.keys();
+        grown + (keys.0 - before.0) * NAME_BYTES + (keys.1 - before.1) * SCORE_BYTES
     }
 
     /// Every tuple counts in one slice of each group-by.

@@ -1,12 +1,18 @@
 //! The life of a task in its worker: it begins, restores, goes live, takes records while it may, and can halt.
 
-use super::{Slot, Worker, live};
+use super::{RESTORE_PORTION, Slot, Worker, WorkerError, live};
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::time::SECOND;
 use crate::pipeline::board::Condition;
 use crate::pipeline::link::{Assigned, LinkError, PartitionId, Reader};
 use crate::pipeline::stage::{Begun, Fault, Stage};
 use std::time::Duration;
+
+/// What a fault while restoring stops.
+enum Stop {
+    Task(Halt),
+    Worker(WorkerError),
+}
 
 impl<S: Stage> Worker<S> {
     pub(super) fn begin(&mut self, assigned: &Assigned) {
@@ -59,7 +65,7 @@ impl<S: Stage> Worker<S> {
             if takes == *flows {
                 continue;
             }
-            let offset = stage.offset(task);
+            let offset = stage.position(task);
             match if takes { link.resume(*id, offset) } else { link.pause(*id) } {
                 Ok(()) => *flows = takes,
                 Err(LinkError::Lost(reason)) => lost.push((*id, reason)),
@@ -96,7 +102,7 @@ impl<S: Stage> Worker<S> {
     }
 
     /// Reads a slice for every restoring task; says whether one is left.
-    pub(super) fn restore(&mut self) -> bool {
+    pub(super) fn restore(&mut self) -> Result<bool, WorkerError> {
         let restoring =
             |(id, slot): (&PartitionId, &Slot<S::Task>)| matches!(slot, Slot::Restoring { .. }).then_some(*id);
         let ids: Vec<PartitionId> = self.slots.iter().filter_map(restoring).collect();
@@ -105,13 +111,14 @@ impl<S: Stage> Worker<S> {
             match self.restore_slice(*id, task, reader, &committed) {
                 Ok(None) => {}
                 Ok(Some(task)) => self.go_live(*id, task),
-                Err(halt) => {
+                Err(Stop::Task(halt)) => {
                     let mark = self.stage.halt_mark(committed, None, &halt);
                     self.halt(*id, halt, mark);
                 }
+                Err(Stop::Worker(error)) => return Err(error),
             }
         }
-        !ids.is_empty()
+        Ok(!ids.is_empty())
     }
 
     fn restore_slice(
@@ -120,35 +127,36 @@ impl<S: Stage> Worker<S> {
         mut task: S::Task,
         mut reader: Box<dyn Reader>,
         committed: &Option<(i64, String)>,
-    ) -> Result<Option<S::Task>, Halt> {
+    ) -> Result<Option<S::Task>, Stop> {
         let now = self.clock.now();
         let mut fault = None;
         let stage = &mut self.stage;
-        let read = reader.read(16_384, Duration::from_millis(20), &mut |record| {
+        let read = reader.read(RESTORE_PORTION.min(stage.portion()), Duration::from_millis(20), &mut |record| {
             if fault.is_none() {
                 fault = stage.restore(&mut task, record, now).err();
             }
         });
         if let Some(halt) = fault {
-            return Err(halt);
+            return Err(Stop::Task(halt));
         }
+        let behind = stage.settle(&mut [(id, &mut task)]).map_err(|reason| Stop::Worker(WorkerError::Fatal(reason)))?;
         let next = match read {
-            Ok(true) => match self.stage.restored(&mut *self.link, &mut task) {
+            Ok(true) if !behind => match self.stage.restored(&mut *self.link, &mut task) {
                 Ok(Some(next)) => next,
                 Ok(None) => return Ok(Some(task)),
-                Err(Fault::Halt(halt)) => return Err(halt),
+                Err(Fault::Halt(halt)) => return Err(Stop::Task(halt)),
                 Err(Fault::Unavailable(error)) => {
                     // What comes next cannot be asked for now; the end of this reader is reached again at once.
                     self.note_unavailable(&error);
                     reader
                 }
             },
-            Ok(false) => reader,
+            Ok(_) => reader,
             Err(error @ LinkError::Unavailable(_)) => {
                 self.note_unavailable(&error);
                 reader
             }
-            Err(error) => return Err(Halt::new(self.stage.lost_code(&task), error.to_string())),
+            Err(error) => return Err(Stop::Task(Halt::new(self.stage.lost_code(&task), error.to_string()))),
         };
         self.stage.post(id, Condition::Restoring(next.remaining()));
         self.slots.insert(id, Slot::Restoring { task, reader: next, committed: committed.clone() });
