@@ -8,11 +8,12 @@ mod commit;
 mod tasks;
 
 use super::board::{Board, WorkerStatus};
-use super::link::{Assigned, Link, LinkError, PartitionId, Reader, Rebalance};
+use super::link::{Assigned, CommitError, Link, LinkError, PartitionId, Reader, Rebalance};
 use super::stage::Stage;
 use crate::clock::Clock;
 use crate::engine::time::SECOND;
 use std::collections::BTreeMap;
+use std::mem::Discriminant;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ pub struct Worker<S: Stage> {
     /// After a commit that cannot be written: each task commits alone, so that only the one to blame halts.
     one_by_one: bool,
     status: WorkerStatus,
+    /// When a failed commit was last told, and of which kind it was.
+    failure_said: Option<(i64, Discriminant<CommitError>)>,
     /// When the log could not be reached last.
     trouble_at: i64,
     fenced_at: Vec<i64>,
@@ -116,6 +119,7 @@ impl<S: Stage> Worker<S> {
             committed_at: now,
             one_by_one: false,
             status: WorkerStatus::default(),
+            failure_said: None,
             trouble_at: i64::MIN / 2,
             fenced_at: Vec::new(),
             waits_until: i64::MIN,

@@ -91,7 +91,7 @@ fn guard(root: &Path, classes: &Path) -> std::io::Result<Child> {
 }
 
 /// The broker's classes, fetched once and kept beside the build.
-fn jars() -> Result<PathBuf, String> {
+pub fn jars() -> Result<PathBuf, String> {
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka-4.3.1");
     Command::new("java").arg("-version").output().map_err(|error| format!("java: {error}; {INSTALL}"))?;
     if kept.exists() {
@@ -117,6 +117,6 @@ fn jars() -> Result<PathBuf, String> {
     Ok(kept)
 }
 
-fn free_port() -> std::io::Result<u16> {
+pub fn free_port() -> std::io::Result<u16> {
     TcpListener::bind("127.0.0.1:0")?.local_addr().map(|address| address.port())
 }

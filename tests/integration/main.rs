@@ -15,6 +15,7 @@ mod demo;
 mod events;
 mod generated;
 mod golden;
+mod halts;
 mod late_and_idle;
 mod laws;
 mod merge_state;
@@ -27,6 +28,7 @@ mod rig;
 mod rules;
 mod schema;
 mod service;
+mod setup;
 mod sources;
 mod stream;
 mod truth;
@@ -43,6 +45,7 @@ fn main() {
         merge_state::tests(),
         restart::tests(),
         sources::tests(),
+        halts::tests(),
         schema::tests(),
         conformance::tests(),
         administration::tests(),

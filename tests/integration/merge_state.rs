@@ -108,7 +108,7 @@ fn restored() -> Result<(), Failed> {
             if checkpoint && dies {
                 a_lost_record_shows(&stream, &changelog, &made.metadata);
                 reborn = Merge::new(Arc::clone(&stream.plan), 0, 0);
-                changelog.iter().for_each(|(key, value)| reborn.restore(key, Some(value)).unwrap());
+                changelog.iter().for_each(|(key, value)| reborn.restore(key, Some(value)));
                 assert_eq!(reborn.base_restored(&made.metadata), Ok(stream.next));
                 reborn.restored(made.offset);
                 // The count of what went under `_other` begins anew with the process.
@@ -128,7 +128,7 @@ fn a_lost_record_shows(stream: &Stream, changelog: &BTreeMap<Vec<u8>, Vec<u8>>, 
     let Some(lost) = changelog.keys().find(|key| **key != LEDGER_KEY) else { return };
     let mut restored = Merge::new(Arc::clone(&stream.plan), 0, 0);
     let kept = changelog.iter().filter(|(key, _)| *key != lost);
-    kept.for_each(|(key, value)| restored.restore(key, Some(value)).unwrap());
+    kept.for_each(|(key, value)| restored.restore(key, Some(value)));
     let refused = restored.base_restored(metadata).map_err(|halt| halt.code);
     assert_eq!(refused, Err(HaltCode::ChangelogDamaged));
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::ClientConfig;
@@ -18,17 +17,10 @@ use touchstone::pipeline::link::{
 };
 
 use crate::broker;
+pub use crate::setup::unique;
 
 /// How long anything may take before a test gives up. Never reached when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(40);
-
-static NEXT: AtomicU32 = AtomicU32::new(0);
-
-/// A name that no other test and no earlier run has used.
-pub fn unique(what: &str) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-    format!("{what}-{}-{now}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
 
 /// One of the two logs.
 pub enum Rig {

@@ -21,6 +21,8 @@ pub(super) struct Base {
     checkpoint: Option<Checkpoint>,
     /// Keys whose last record is of no use here, and its hash.
     stale: BTreeMap<Vec<u8>, u64>,
+    /// Keys whose last record cannot be read, and why.
+    damaged: BTreeMap<Vec<u8>, Halt>,
     /// The hashes of every key's last record, added up.
     contents: u64,
 }
@@ -51,20 +53,32 @@ impl Merge {
         }
     }
 
-    /// Takes back one record of the changelog.
-    ///
-    /// # Errors
-    /// The record is damaged or of a format that is not known.
-    pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Halt> {
-        let failed = |error: &CodecError| unreadable(error, HaltCode::ChangelogDamaged);
+    /// Takes back one record of the changelog. What cannot be read counts only if nothing under its key follows: the
+    /// log may still hold what was overwritten since.
+    pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) {
+        match self.take_back(key, value) {
+            Ok(()) => _ = self.base.damaged.remove(key),
+            Err(halt) => _ = self.base.damaged.insert(key.to_vec(), halt),
+        }
+    }
+
+    fn take_back(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Halt> {
+        let damaged = |what: &str| {
+            let detail = format!("changelog key {:?}: {what}", String::from_utf8_lossy(key));
+            Halt::new(HaltCode::ChangelogDamaged, detail)
+        };
+        let unreadable = |error: &CodecError| match error {
+            CodecError::Version(_) => unreadable(error, HaltCode::UnknownFormat),
+            CodecError::Damaged(_) => damaged(&error.to_string()),
+        };
         if key == LEDGER_KEY {
-            let value = value.ok_or_else(|| Halt::new(HaltCode::ChangelogDamaged, "the ledger has a tombstone"))?;
-            self.base.checkpoint = Some(decode_checkpoint(value).map_err(|error| failed(&error))?);
+            let value = value.ok_or_else(|| damaged("the ledger has a tombstone"))?;
+            self.base.checkpoint = Some(decode_checkpoint(value).map_err(|error| unreadable(&error))?);
             return Ok(());
         }
         let Some(pane) = decode_pane_key(key) else {
-            let detail = format!("changelog key {:?}", String::from_utf8_lossy(key));
-            return Err(Halt::new(HaltCode::ChangelogDamaged, detail));
+            // What has been deleted may have been anything.
+            return if value.is_none() { Ok(()) } else { Err(damaged("no pane is called that")) };
         };
         let before = self.base.stale.remove(key);
         self.base.replaced(before);
@@ -80,23 +94,18 @@ impl Merge {
         };
         let series = &mut self.series[index];
         let plan = &self.plan.sets[series.set];
-        let kept = match value {
-            Some(value) => {
-                let (cell, definitions) = decode_pane(value).map_err(|error| failed(&error))?;
-                if definitions != plan.definitions[series.by] {
-                    self.base.keep_stale(key, hash);
-                    None
-                } else if !cell.fits(&Cell::new(plan.set.shape()))
-                    || pane.values.0.len() != plan.group_bys[series.by].dimensions.len()
-                {
-                    let detail = format!("{}/{} holds a pane of another shape", pane.set, pane.group_by);
-                    return Err(Halt::new(HaltCode::ChangelogDamaged, detail));
-                } else {
-                    Some(cell)
-                }
+        let mut kept = None;
+        if let Some(value) = value {
+            let (cell, definitions) = decode_pane(value).map_err(|error| unreadable(&error))?;
+            let width = plan.group_bys[series.by].dimensions.len();
+            if definitions != plan.definitions[series.by] {
+                self.base.keep_stale(key, hash);
+            } else if !cell.fits(&Cell::new(plan.set.shape())) || pane.values.0.len() != width {
+                return Err(damaged("a pane of another shape"));
+            } else {
+                kept = Some(cell);
             }
-            None => None,
-        };
+        }
         let before = match kept {
             Some(cell) => {
                 self.base.contents = self.base.contents.wrapping_add(hash);
@@ -115,12 +124,15 @@ impl Merge {
     /// [`Merge::take`] before [`Merge::restored`].
     ///
     /// # Errors
-    /// The changelog is not of the checkpoint that the committed offset names.
+    /// A record cannot be read, or the changelog is not of the checkpoint that the committed offset names.
     pub fn base_restored(&mut self, metadata: &MergeMetadata) -> Result<i64, Halt> {
         self.series
             .iter_mut()
             .for_each(|series| series.slices.retain(|_, slice| !slice.panes.iter().all(BTreeMap::is_empty)));
-        let Base { checkpoint, stale, contents } = std::mem::take(&mut self.base);
+        let Base { checkpoint, stale, mut damaged, contents } = std::mem::take(&mut self.base);
+        if let Some((_, halt)) = damaged.pop_first() {
+            return Err(halt);
+        }
         let found = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.offset);
         if found != metadata.checkpoint {
             let named = metadata.checkpoint;
