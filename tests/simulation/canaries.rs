@@ -65,8 +65,8 @@ const CANARIES: &[Canary] = &[
     Canary {
         name: "closes_before_all_registered",
         file: "src/engine/ledger.rs",
-        text: "partitions > 0 && heard.len() >=",
-        replacement: "crate::canary(\"closes_before_all_registered\") || partitions > 0 && heard.len() >=",
+        text: "(0..latest.partitions).all(",
+        replacement: "crate::canary(\"closes_before_all_registered\") || (0..latest.partitions).all(",
     },
     // What was taken in stays in the panes although the commit did not happen.
     Canary {
@@ -109,8 +109,8 @@ const CANARIES: &[Canary] = &[
     Canary {
         name: "ids_not_learned_again",
         file: "src/engine/stage/fold.rs",
-        text: "let replay_from = if fold.settings().dedup {",
-        replacement: "let replay_from = if fold.settings().dedup && !crate::canary(\"ids_not_learned_again\") {",
+        text: "let mut replay_from = if fold.settings().dedup {",
+        replacement: "let mut replay_from = if fold.settings().dedup && !crate::canary(\"ids_not_learned_again\") {",
     },
     // Nothing is late.
     Canary {
@@ -132,9 +132,9 @@ const CANARIES: &[Canary] = &[
     // An answer that was lost is taken for a refusal.
     Canary {
         name: "unknown_is_abort",
-        file: "src/pipeline/worker.rs",
+        file: "src/pipeline/worker/commit.rs",
         text: "CommitError::Unknown(_) => self.start_over()?,",
-        replacement: "CommitError::Unknown(_) if crate::canary(\"unknown_is_abort\") => self.rewind(),
+        replacement: "CommitError::Unknown(_) if crate::canary(\"unknown_is_abort\") => self.rewind(tasks),
             CommitError::Unknown(_) => self.start_over()?,",
     },
     // Silence moves time although the log has not ended.
@@ -173,6 +173,36 @@ const CANARIES: &[Canary] = &[
         file: "src/engine/stage/merge/checkpoint.rs",
         text: "is_some_and(|named| named != contents)",
         replacement: "is_some_and(|named| named != contents && !crate::canary(\"changelog_taken_for_whole\"))",
+    },
+    // A source begins without having been announced: time may have passed what it takes.
+    Canary {
+        name: "joins_unannounced",
+        file: "src/pipeline/announcing.rs",
+        text: "Some(target) if self.view.has_passed(target) => {",
+        replacement: "Some(target) if self.view.has_passed(target) || crate::canary(\"joins_unannounced\") => {",
+    },
+    // A source that joins begins with no time instead of merge's.
+    Canary {
+        name: "joins_without_time",
+        file: "src/engine/stage/fold.rs",
+        text: "pub fn joined(&mut self, watermark: Option<i64>, floor: Option<i64>) {",
+        replacement: "pub fn joined(&mut self, watermark: Option<i64>, floor: Option<i64>) {
+        let alive = crate::canary(\"joins_without_time\");
+        let (watermark, floor) = if alive { (None, None) } else { (watermark, floor) };",
+    },
+    // Cells of other definitions are added up.
+    Canary {
+        name: "definitions_mixed",
+        file: "src/engine/stage/merge/checkpoint.rs",
+        text: "if definitions != plan.definitions[series.by] {",
+        replacement: "if definitions != plan.definitions[series.by] && !crate::canary(\"definitions_mixed\") {",
+    },
+    // A source that merge knows begins anew although its offsets are gone.
+    Canary {
+        name: "lost_offsets_unseen",
+        file: "src/pipeline/announcing.rs",
+        text: "task.halt = offsets_lost(&task.fold, epoch);",
+        replacement: "task.halt = offsets_lost(&task.fold, epoch).filter(|_| !crate::canary(\"lost_offsets_unseen\"));",
     },
     // A broker whose readers see what was aborted.
     Canary {
