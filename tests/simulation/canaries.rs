@@ -65,9 +65,8 @@ const CANARIES: &[Canary] = &[
     Canary {
         name: "closes_before_all_registered",
         file: "src/engine/ledger.rs",
-        text: "(0..latest.partitions).all(|partition| partitions.contains(&partition))",
-        replacement: "crate::canary(\"closes_before_all_registered\")
-            || (0..latest.partitions).all(|partition| partitions.contains(&partition))",
+        text: "(0..latest.partitions).all(",
+        replacement: "crate::canary(\"closes_before_all_registered\") || (0..latest.partitions).all(",
     },
     // What was taken in stays in the panes although the commit did not happen.
     Canary {
@@ -174,6 +173,36 @@ const CANARIES: &[Canary] = &[
         file: "src/engine/stage/merge/checkpoint.rs",
         text: "is_some_and(|named| named != contents)",
         replacement: "is_some_and(|named| named != contents && !crate::canary(\"changelog_taken_for_whole\"))",
+    },
+    // A source begins without having been announced: time may have passed what it takes.
+    Canary {
+        name: "joins_unannounced",
+        file: "src/pipeline/announcing.rs",
+        text: "Some(target) if self.view.has_passed(target) => {",
+        replacement: "Some(target) if self.view.has_passed(target) || crate::canary(\"joins_unannounced\") => {",
+    },
+    // A source that joins begins with no time instead of merge's.
+    Canary {
+        name: "joins_without_time",
+        file: "src/engine/stage/fold.rs",
+        text: "pub fn joined(&mut self, watermark: Option<i64>, floor: Option<i64>) {",
+        replacement: "pub fn joined(&mut self, watermark: Option<i64>, floor: Option<i64>) {
+        let alive = crate::canary(\"joins_without_time\");
+        let (watermark, floor) = if alive { (None, None) } else { (watermark, floor) };",
+    },
+    // Cells of other definitions are added up.
+    Canary {
+        name: "definitions_mixed",
+        file: "src/engine/stage/merge/checkpoint.rs",
+        text: "if definitions != plan.definitions[series.by] {",
+        replacement: "if definitions != plan.definitions[series.by] && !crate::canary(\"definitions_mixed\") {",
+    },
+    // A source that merge knows begins anew although its offsets are gone.
+    Canary {
+        name: "lost_offsets_unseen",
+        file: "src/pipeline/announcing.rs",
+        text: "task.halt = offsets_lost(&task.fold, epoch);",
+        replacement: "task.halt = offsets_lost(&task.fold, epoch).filter(|_| !crate::canary(\"lost_offsets_unseen\"));",
     },
     // A broker whose readers see what was aborted.
     Canary {

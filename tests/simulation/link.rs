@@ -34,7 +34,7 @@ impl Caller {
     }
 
     /// Takes the first armed fault that `fits`.
-    fn armed(&self, fits: fn(&LinkFault) -> bool) -> Option<LinkFault> {
+    fn armed(&self, fits: impl Fn(&LinkFault) -> bool) -> Option<LinkFault> {
         if self.world.is_calm() {
             return None;
         }
@@ -246,11 +246,15 @@ impl FaultyLink {
                     let metadata = MergeMetadata::decode(metadata).expect("written just now");
                     let reach = metadata.reach.values().filter_map(|reach| reach.watermark).max();
                     times.reach = times.reach.max(reach);
+                    let all =
+                        (0..self.caller.world.scenario.partitions).all(|source| times.announced.contains(&source));
+                    assert!(reach.is_none() || all, "merge names a time before every source has announced itself");
                 }
                 StageName::Fold => {
                     let phase = FoldMetadata::decode(metadata).expect("written just now").phase;
                     let reach = times.reach;
                     if phase == Phase::Joining {
+                        times.announced.insert(id.partition);
                         times.joining.insert(id.partition);
                     } else if times.joining.remove(&id.partition) {
                         let joined = times.joined.entry(id.partition).or_insert(None);
@@ -292,8 +296,14 @@ impl Link for FaultyLink {
             self.caller.note(|| format!("not committed: {error}"));
             return Err(CommitError::Unknown(error.to_string()));
         }
-        let of_commit = |fault: &LinkFault| {
-            !matches!(fault, LinkFault::CrashRestoring | LinkFault::PauseRestoring(_) | LinkFault::PausePolling(_))
+        let changelog = self.caller.world.settings().layout.names.changelog.clone();
+        let of_commit = |fault: &LinkFault| match fault {
+            LinkFault::CrashRestoring | LinkFault::PauseRestoring(_) | LinkFault::PausePolling(_) => false,
+            // One that shall lose a part of the changelog waits for a checkpoint.
+            LinkFault::Torn { lost, .. } => {
+                lost >> 4 == 0 || commit.outputs.iter().any(|output| output.topic == changelog)
+            }
+            _ => true,
         };
         self.look_at_joining(commit);
         let result = match self.caller.armed(of_commit) {

@@ -195,7 +195,8 @@ impl Bounds {
     }
 
     fn torn(&self, random: &mut Random, stage: StageName) -> Fault {
-        let lost = u8::try_from(random.below(64)).expect("a byte");
+        // What fold writes has two parts that can be lost, what merge writes four.
+        let lost = u8::try_from(random.below(if stage == StageName::Fold { 4 } else { 64 })).expect("a byte");
         let answer = random.one_of(&[Answer::Committed, Answer::Aborted, Answer::Lost]);
         let fault = LinkFault::Torn { lost, offsets: random.chance(50), answer };
         Fault::Arm { node: self.node(random), stage, fault }
@@ -273,7 +274,13 @@ fn faults(random: &mut Random, bounds: &Bounds, span_ms: i64) -> Vec<Planned<Fau
         0..8 => {
             let stage = random.one_of(&[StageName::Fold, StageName::Merge]);
             for _ in 0..random.between(1, 3) {
-                plan(random.between(span_ms / 4, span_ms), bounds.torn(random, stage));
+                let at = random.between(span_ms / 4, span_ms);
+                plan(at, bounds.torn(random, stage));
+                if random.chance(60) {
+                    // What was lost shows when somebody has to begin from what is there.
+                    let down_ms = random.between(0, 10_000);
+                    (0..bounds.nodes).for_each(|node| plan(at + 60_000, Fault::Crash { node, down_ms }));
+                }
             }
         }
         8..11 => plan(at, Fault::Blackout(Loss::MergeOffset(i32::from(random.chance(50))))),

@@ -73,7 +73,9 @@ pub struct Grave {
 pub struct Times {
     /// The greatest watermark that merge has named.
     pub reach: Option<i64>,
-    /// Sources that have announced themselves.
+    /// Sources that have ever announced themselves.
+    pub announced: BTreeSet<i32>,
+    /// Sources that have announced themselves and have not begun.
     pub joining: BTreeSet<i32>,
     /// By partition, the greatest that a source can have been given.
     pub joined: BTreeMap<i32, Option<i64>>,
