@@ -455,15 +455,19 @@ fn start(text: &str) -> Result<Start, String> {
 
 /// What `/metrics` shows: `wide` windows of `all` and `channel`, `narrow` ones of the rest, `ever` of the former.
 fn exports(raw: &Raw, windows: &[WindowSpec], sets: &[SetPlan]) -> Result<Vec<(usize, usize, usize)>, ConfigError> {
-    let place = |name: &String| match windows.iter().position(|window| window.name == *name) {
-        Some(place) => Ok(place),
-        // A default that names a window which is not configured shows nothing; a written one is a mistake.
-        None if raw.export == super::raw::Export::default() => Ok(usize::MAX),
-        None => fail(format!("export: there is no window {name:?}")),
+    let places = |key: &str, names: &[String], default: &[String]| -> Result<Vec<usize>, ConfigError> {
+        let place = |name: &String| match windows.iter().position(|window| window.name == *name) {
+            Some(place) => Ok(place),
+            // A default that names a window which is not configured shows nothing; a written one is a mistake.
+            None if names == default => Ok(usize::MAX),
+            None => fail(format!("export.{key}: there is no window {name:?}")),
+        };
+        names.iter().map(place).collect()
     };
-    let mut wide = raw.export.wide.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+    let default = super::raw::Export::default();
+    let mut wide = places("wide", &raw.export.wide, &default.wide)?;
     wide.push(windows.len() - 1); // ever
-    let narrow = raw.export.narrow.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+    let narrow = places("narrow", &raw.export.narrow, &default.narrow)?;
     let mut exports = Vec::new();
     for (set, plan) in sets.iter().enumerate() {
         for (by, group_by) in plan.group_bys.iter().enumerate() {

@@ -12,7 +12,7 @@ mod sections;
 
 pub use checkpoint::{
     Checkpoint, Closed, KeptLevel, KeptSeries, LEDGER_KEY, PaneKey, decode_checkpoint, decode_pane, decode_pane_key,
-    encode_checkpoint, encode_pane, encode_pane_key,
+    encode_checkpoint, encode_pane, encode_pane_key, pane_hash,
 };
 pub use metadata::{FoldMetadata, KnownSources, METADATA_BYTES_MAX, MergeMetadata, SetReach};
 pub use sections::{decode_delta, encode_delta};

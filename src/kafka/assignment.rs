@@ -48,7 +48,7 @@ impl Placing<'_> {
             let topic = self.topic(element.topic())?;
             let partitions = match counts[topic] {
                 Some(count) => count,
-                None => *counts[topic].insert(partition_count(self.member, element.topic())?),
+                None => *counts[topic].insert(self.refresh(element.topic())?),
             };
             let committed = committed_of(&element);
             assigned.push(self.place_one(
@@ -58,6 +58,14 @@ impl Placing<'_> {
             )?);
         }
         Ok(assigned)
+    }
+
+    /// How many partitions a topic has. Every client is told: one that has asked before would deny a partition that was
+    /// added since.
+    fn refresh(&self, topic: &str) -> Result<i32, LinkError> {
+        partition_count(self.member, topic)?;
+        partition_count(self.aside, topic)?;
+        partition_count(self.asking, topic)
     }
 
     fn topic(&self, name: &str) -> Result<usize, LinkError> {

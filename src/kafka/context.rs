@@ -260,6 +260,10 @@ impl ProducerContext for Deliveries {
 }
 
 fn forward(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    // A transaction that failed is told by the commit that it belongs to.
+    if facility == "TXNERR" {
+        return tracing::debug!(facility, "librdkafka: {message}");
+    }
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
             if is_news(message) {

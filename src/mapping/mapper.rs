@@ -414,7 +414,7 @@ pub fn this_program() -> io::Result<PathBuf> {
 /// Runs this process as a mapper, over standard input and output.
 ///
 /// # Errors
-/// See [`child::serve`].
+/// The pipes cannot be read or written: the parent is gone.
 pub fn serve() -> io::Result<()> {
     child::serve(io::stdin().lock(), io::stdout().lock())
 }

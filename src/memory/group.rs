@@ -175,9 +175,19 @@ impl Group {
         }
     }
 
+    /// Whether an open transaction holds any offset.
+    pub fn holds_offsets(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// What is committed.
     pub fn committed(&self, place: Place) -> Option<&(i64, String)> {
         self.offsets.get(&place)
+    }
+
+    /// The topic was deleted: what was committed for it goes with it.
+    pub fn forget_topic(&mut self, topic: usize) {
+        self.offsets.retain(|(of, _), _| *of != topic);
     }
 
     /// Sets or removes a committed offset from outside any transaction, as an operator's tool does.

@@ -1,8 +1,9 @@
 //! The port to a log, on the in-memory broker.
 //!
-//! A commit is one transaction under the broker's lock: begin, append, hold the offsets, check the group, end. What
-//! fails in between ends it as aborted, with the gaps in the offsets that this leaves in Kafka too. Records are copied
-//! out under the lock and handed over after it is released: the worker may call the broker while it takes them.
+//! A commit is one transaction in two halves, each under the broker's lock: begin, append, check the group, hold the
+//! offsets; then end. What fails in between ends it as aborted, with the gaps in the offsets that this leaves in Kafka
+//! too. Records are copied out under the lock and handed over after it is released: the worker may call the broker while
+//! it takes them.
 //! Dropping a link without [`Link::close`] is a crash: its member stays in the group until it is put out.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::group::Place;
 use super::log::{Batch, Log};
-use super::state::State;
+use super::state::{End, State};
 use super::{Broker, append};
 use crate::pipeline::link::{
     Assigned, Commit, CommitError, Link, LinkConfig, LinkError, PartitionId, Reader, Rebalance, Start, Take,
@@ -151,6 +152,38 @@ impl MemoryLink {
         })
     }
 
+    /// The first half of a commit: everything is written, nothing decided. For a simulator that lets the process die
+    /// or sleep here; [`MemoryLink::finish_commit`] is the other half.
+    ///
+    /// # Errors
+    /// As [`Link::commit`]: refused, and the transaction is aborted.
+    pub fn begin_commit(&mut self, commit: &Commit) -> Result<(), CommitError> {
+        assert!(commit.outputs.is_empty() || !commit.offsets.is_empty(), "outputs without offsets are not fenced");
+        if let Some((id, ..)) = commit.offsets.iter().find(|(id, ..)| !self.owned.contains_key(id)) {
+            return Err(CommitError::Aborted(format!("partition {} is not owned any more", id.partition)));
+        }
+        self.broker.change(|state| {
+            state.begin(&self.config.transactional_id, self.epoch)?;
+            let written = self.write(state, commit);
+            if written.is_err() {
+                state.end(&self.config.transactional_id, End::Aborted);
+            }
+            written
+        })
+    }
+
+    /// The second half of a commit.
+    ///
+    /// # Errors
+    /// [`CommitError::Fenced`]: the transaction took too long, or another process took the identity over.
+    pub fn finish_commit(&mut self, end: End<'_>) -> Result<(), CommitError> {
+        self.broker.change(|state| {
+            state.begin(&self.config.transactional_id, self.epoch)?;
+            state.end(&self.config.transactional_id, end);
+            Ok(())
+        })
+    }
+
     /// The steps of a transaction between begin and end.
     fn write(&self, state: &mut State, commit: &Commit) -> Result<(), CommitError> {
         commit.outputs.iter().try_for_each(|output| append(state, &self.config.transactional_id, output))?;
@@ -216,16 +249,8 @@ impl Link for MemoryLink {
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<(), CommitError> {
-        assert!(commit.outputs.is_empty() || !commit.offsets.is_empty(), "outputs without offsets are not fenced");
-        if let Some((id, ..)) = commit.offsets.iter().find(|(id, ..)| !self.owned.contains_key(id)) {
-            return Err(CommitError::Aborted(format!("partition {} is not owned any more", id.partition)));
-        }
-        self.broker.change(|state| {
-            state.begin(&self.config.transactional_id, self.epoch)?;
-            let written = self.write(state, commit);
-            state.end(&self.config.transactional_id, written.is_ok());
-            written
-        })
+        self.begin_commit(commit)?;
+        self.finish_commit(End::Committed)
     }
 
     fn recycle(&mut self) -> Result<(), LinkError> {

@@ -14,8 +14,10 @@ mod state;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use self::group::Group;
 pub use self::link::MemoryLink;
 use self::log::Batch;
+pub use self::state::{End, Holds};
 use self::state::{Limits, State, Topic};
 use crate::pipeline::link::{CommitError, LinkConfig, LinkError, Output, PartitionId};
 use crate::record::{Header, Record};
@@ -100,6 +102,15 @@ impl Broker {
             created.record_bytes_max = bytes;
         }
         self.change(|state| state.add_topic(created));
+    }
+
+    /// Deletes a topic and creates it again with as many partitions, all empty. As in Kafka the committed offsets of every
+    /// group go with it, and a reader keeps its position, which may or may not lie in the new log.
+    ///
+    /// # Errors
+    /// [`LinkError::Lost`] when the topic does not exist.
+    pub fn recreate(&self, topic: &str) -> Result<(), LinkError> {
+        self.change(|state| state.recreate(topic))
     }
 
     /// Adds partitions, so that there are `partitions`; every group that takes the topic rebalances.
@@ -229,6 +240,11 @@ impl Broker {
         })
     }
 
+    /// Whether an open transaction holds an offset of the group: who is to take that partition over has to wait.
+    pub fn holds_offsets(&self, group: &str) -> bool {
+        self.lock().groups.get(group).is_some_and(Group::holds_offsets)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().expect("nothing panics while it holds the broker's lock")
     }
@@ -301,7 +317,7 @@ impl Producer {
     pub fn end(&self, committed: bool) -> Result<(), CommitError> {
         self.broker.change(|state| {
             state.begin(&self.id, self.epoch)?;
-            state.end(&self.id, committed);
+            state.end(&self.id, if committed { End::Committed } else { End::Aborted });
             Ok(())
         })
     }

@@ -51,6 +51,30 @@ impl Topic {
     }
 }
 
+/// Says of a partition written, or with `None` of the offsets, whether it becomes true.
+pub type Holds<'a> = dyn Fn(Option<(&str, i32)>) -> bool + 'a;
+
+/// How a transaction ends.
+#[derive(Clone, Copy)]
+pub enum End<'a> {
+    /// All of it becomes true.
+    Committed,
+    /// None of it.
+    Aborted,
+    /// Part of it, as brokers with KAFKA-17754 can do.
+    Torn(&'a Holds<'a>),
+}
+
+impl End<'_> {
+    fn holds(&self, part: Option<(&str, i32)>) -> bool {
+        match self {
+            End::Committed => true,
+            End::Aborted => false,
+            End::Torn(holds) => holds(part),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Transaction {
     started: i64,
@@ -96,6 +120,22 @@ impl State {
         assert!(!self.names.contains_key(&topic.name), "topic {} exists already", topic.name);
         self.names.insert(topic.name.clone(), self.topics.len());
         self.topics.push(topic);
+    }
+
+    /// Deletes a topic and creates it again, empty: what groups have committed for it goes, and what open transactions
+    /// wrote to it. Whoever reads it keeps its position.
+    pub fn recreate(&mut self, name: &str) -> Result<(), LinkError> {
+        let index = self.index(name)?;
+        self.topics[index].partitions.iter_mut().for_each(|log| *log = Log::default());
+        for producer in self.producers.values_mut() {
+            let Some(open) = &mut producer.open else { continue };
+            open.written.retain(|(topic, _), _| *topic != index);
+            for (group, place, ..) in open.offsets.extract_if(.., |(_, (topic, _), ..)| *topic == index) {
+                self.groups.entry(group).or_default().release(place, None);
+            }
+        }
+        self.groups.values_mut().for_each(|group| group.forget_topic(index));
+        Ok(())
     }
 
     pub fn index(&self, name: &str) -> Result<usize, LinkError> {
@@ -162,7 +202,7 @@ impl State {
 
     /// Takes a transactional id over: aborts what its predecessor left open and returns the new epoch.
     pub fn init_producer(&mut self, id: &str) -> i32 {
-        self.end(id, false);
+        self.end(id, End::Aborted);
         let next = self.producers.len() as u64 + 1;
         let producer =
             self.producers.entry(id.to_owned()).or_insert_with(|| Producer { id: next, ..Default::default() });
@@ -202,17 +242,18 @@ impl State {
     }
 
     /// Ends the open transaction, if there is one.
-    pub fn end(&mut self, id: &str, committed: bool) {
+    pub fn end(&mut self, id: &str, end: End<'_>) {
         let now = (self.clock)();
         let Some(producer) = self.producers.get_mut(id) else { return };
         let Some(transaction) = producer.open.take() else { return };
         let producer_id = producer.id;
         self.open_transactions -= 1;
         for (place, offsets) in &transaction.written {
+            let committed = end.holds(Some((&self.topics[place.0].name, place.1)));
             self.log_mut(*place).end_transaction(now, producer_id, offsets, committed);
         }
         for (group, place, offset, metadata) in transaction.offsets {
-            let committed = committed.then_some((offset, metadata));
+            let committed = end.holds(None).then_some((offset, metadata));
             self.groups.entry(group).or_default().release(place, committed);
         }
     }
@@ -231,7 +272,7 @@ impl State {
             }
         }
         expired.sort_unstable();
-        expired.iter().for_each(|id| self.end(id, false));
+        expired.iter().for_each(|id| self.end(id, End::Aborted));
     }
 }
 

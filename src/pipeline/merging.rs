@@ -237,8 +237,8 @@ impl Stage for Merging {
                     task.merge.discard(key, record.value);
                     return Ok(());
                 }
-                let place = format!("changelog record at offset {}", record.offset);
-                task.merge.restore(key, record.value).map_err(|halt| halt.at(place))
+                task.merge.restore(key, record.value);
+                Ok(())
             }
             Restore::Deltas { .. } | Restore::Done => {
                 task.merge.take(record.offset, decode_delta(record.value.unwrap_or_default()));

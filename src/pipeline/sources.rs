@@ -4,6 +4,7 @@
 //! nothing else is ever written from outside, and only while no process is a member of the group.
 
 use crate::engine::codec::{CodecError, FoldMetadata, Format, MergeMetadata};
+use crate::engine::halt::HaltCode;
 use crate::engine::plan::InputPlan;
 use crate::engine::section::Phase;
 
@@ -161,10 +162,10 @@ pub fn mend_merge(standing: &MergeStanding, format: Format) -> Result<(i64, Stri
     let place = format!("merge task {}", standing.partition);
     let (low, high) = standing.bounds;
     let ours = standing.committed.as_ref().and_then(|(offset, text)| {
-        let memory = MergeMetadata::decode(text).ok()?;
-        Some((*offset, MergeMetadata { halted: None, ..memory }))
+        let mut memory = MergeMetadata::decode(text).ok()?;
+        Some((*offset, memory.halted.take(), memory))
     });
-    let Some((offset, memory)) = ours else {
+    let Some((offset, halted, memory)) = ours else {
         let Ok(Some(checkpoint)) = standing.checkpoint else {
             return Err(match (&standing.committed, &standing.checkpoint) {
                 (None, Ok(_)) => {
@@ -185,7 +186,9 @@ pub fn mend_merge(standing: &MergeStanding, format: Format) -> Result<(i64, Stri
         (offset, MergeMetadata { checkpoint, accept: Some(accept.max(1)), ..memory.clone() }.encode(format))
     };
     let found = standing.checkpoint.as_ref().map(|checkpoint| checkpoint.unwrap_or(0));
-    if found != Ok(memory.checkpoint) {
+    // The ledger's record alone does not show that a pane is damaged; the task that met it has said so.
+    let damaged = halted.is_some_and(|code| code == HaltCode::ChangelogDamaged.name());
+    if damaged || found != Ok(memory.checkpoint) {
         let (offset, text) = accepted(offset.max(low), 0, offset.max(low));
         let cost = "is rebuilt from the deltas; windows that reach back before the first of them say from when they are covered";
         return Ok((offset, text, cost));
@@ -274,6 +277,9 @@ mod tests {
         for checkpoint in [Ok(None), Ok(Some(4)), Err("damaged".into())] {
             assert_eq!(mended(&standing(Some((8, &text)), (0, 9), checkpoint)), (8, 0, Some(8)));
         }
+        let of_damage = MergeMetadata { halted: Some("changelog_damaged".into()), ..memory.clone() };
+        let of_damage = of_damage.encode(Format::LATEST);
+        assert_eq!(mended(&standing(Some((8, &of_damage)), (0, 9), Ok(Some(5)))), (8, 0, Some(8)));
         // Deltas are lost, or do not follow on.
         assert_eq!(mended(&standing(Some((8, &text)), (6, 9), Ok(Some(5)))), (8, 5, Some(9)));
         assert_eq!(mended(&standing(Some((8, &text)), (20, 30), Ok(Some(5)))), (20, 5, Some(30)));

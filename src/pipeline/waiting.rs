@@ -2,7 +2,7 @@
 //!
 //! A mapping runs in a process of its own, and a record at a time would be two switches each. So the records of a portion
 //! wait in their task, in their order, and are mapped together before anything else happens to the tasks. A record that
-//! takes the mapper's time away must not take the worker's: after [`ENOUGH`] the rest goes on waiting.
+//! takes the mapper's time away must not take the worker's: after two seconds the rest goes on waiting.
 
 use super::folding::{FILE_HEADER, InputSettings, REJECTION_HEADER, ROW_HEADER};
 use crate::mapping::{Mapped, Mapper, MappingLimits, NoMapper, Provenance};

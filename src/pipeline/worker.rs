@@ -8,11 +8,12 @@ mod commit;
 mod tasks;
 
 use super::board::{Board, WorkerStatus};
-use super::link::{Assigned, Link, LinkError, PartitionId, Reader, Rebalance};
+use super::link::{Assigned, CommitError, Link, LinkError, PartitionId, Reader, Rebalance};
 use super::stage::Stage;
 use crate::clock::Clock;
 use crate::engine::time::SECOND;
 use std::collections::BTreeMap;
+use std::mem::Discriminant;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,10 +78,14 @@ pub struct Worker<S: Stage> {
     /// After a commit that cannot be written: each task commits alone, so that only the one to blame halts.
     one_by_one: bool,
     status: WorkerStatus,
+    /// When a failed commit was last told, and of which kind it was.
+    failure_said: Option<(i64, Discriminant<CommitError>)>,
     /// When the log could not be reached last.
     trouble_at: i64,
     fenced_at: Vec<i64>,
     waits_until: i64,
+    /// The link could not begin anew yet: until it has, it owns partitions that no task stands for.
+    to_recycle: bool,
     turned_at: i64,
     /// Whether records that were taken still wait to be settled.
     behind: bool,
@@ -119,9 +124,11 @@ impl<S: Stage> Worker<S> {
             committed_at: now,
             one_by_one: false,
             status: WorkerStatus::default(),
+            failure_said: None,
             trouble_at: i64::MIN / 2,
             fenced_at: Vec::new(),
             waits_until: i64::MIN,
+            to_recycle: false,
             turned_at: now,
             behind: false,
         }
@@ -144,6 +151,14 @@ impl<S: Stage> Worker<S> {
             std::thread::sleep(Duration::from_millis(50).min(wait));
             self.post_status();
             return Ok(step);
+        }
+        if self.to_recycle {
+            self.recycle()?;
+            if self.to_recycle {
+                std::thread::sleep(Duration::from_millis(50).min(wait));
+                self.post_status();
+                return Ok(step);
+            }
         }
         let rebalances = self.poll(wait, &mut step)?;
         for rebalance in rebalances {
@@ -189,7 +204,7 @@ impl<S: Stage> Worker<S> {
 
     fn poll_portion(&mut self, max: usize, wait: Duration, step: &mut Step) -> Result<Vec<Rebalance>, WorkerError> {
         let Worker { link, stage, slots, clock, .. } = self;
-        let now = clock.now();
+        let mut now = clock.now();
         let mut refused = Vec::new();
         let polled = link.poll(max, wait, &mut |id, record| {
             let Some(Slot::Live { task, took, flows, .. }) = slots.get_mut(&id) else { return };
@@ -197,6 +212,10 @@ impl<S: Stage> Worker<S> {
                 // This record and those behind it are read again once it takes records.
                 *flows = false;
                 refused.push(id);
+            }
+            // A clock that was read before a long wait would make this record come from the future.
+            if record.timestamp > Some(now) {
+                now = clock.now();
             }
             if *flows {
                 stage.take(task, record, now);

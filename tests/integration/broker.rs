@@ -118,7 +118,7 @@ fn guard(root: &Path, classes: &Path, format: &[&str]) -> std::io::Result<Child>
 }
 
 /// The broker's classes, fetched once and kept beside the build.
-fn jars() -> Result<PathBuf, String> {
+pub fn jars() -> Result<PathBuf, String> {
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka-4.3.1");
     Command::new("java").arg("-version").output().map_err(|error| format!("java: {error}; {INSTALL}"))?;
     if kept.exists() {

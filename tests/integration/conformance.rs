@@ -10,7 +10,7 @@ use crate::rig::{PATIENCE, Rig, Worker, commit, config, output, unique};
 
 type Check = fn(&Rig);
 
-const CHECKS: [(&str, Check); 16] = [
+const CHECKS: [(&str, Check); 20] = [
     ("aborted_records_are_invisible", aborted_records_are_invisible),
     ("a_commit_is_all_or_nothing", a_commit_is_all_or_nothing),
     ("metadata_has_4096_bytes", metadata_has_4096_bytes),
@@ -27,6 +27,10 @@ const CHECKS: [(&str, Check); 16] = [
     ("a_position_lost_while_reading_is_handed_out_as_lost", a_position_lost_while_reading_is_handed_out_as_lost),
     ("recycling_hands_everything_out_again", recycling_hands_everything_out_again),
     ("a_pending_offset_holds_the_assignment_back", a_pending_offset_holds_the_assignment_back),
+    ("a_transaction_left_open_is_aborted", a_transaction_left_open_is_aborted),
+    ("a_member_that_does_not_poll_is_put_out", a_member_that_does_not_poll_is_put_out),
+    ("partitions_added_reach_a_member", partitions_added_reach_a_member),
+    ("a_topic_created_again_has_no_offsets", a_topic_created_again_has_no_offsets),
 ];
 
 pub fn tests() -> Vec<Trial> {
@@ -385,6 +389,73 @@ fn a_pending_offset_holds_the_assignment_back(rig: &Rig) {
     worker.poll_until("assignment", |worker| !worker.owned.is_empty());
     assert_eq!(worker.owned[&FIRST].position, 1);
     worker.link.close();
+}
+
+fn a_transaction_left_open_is_aborted(rig: &Rig) {
+    let rig = rig.hasty();
+    let (input, group) = (rig.topic(1), unique("group"));
+    rig.produce(&input, 0, &["a"]);
+    let transaction = rig.transaction();
+    transaction.send(&input, 0, &["void"]);
+    transaction.send_offset(&group, &input, 0, 1);
+    rig.produce(&input, 0, &["b"]);
+    let mut worker = Worker::new(rig.open(&config(&group, &input)));
+    worker.poll_until("what follows it", |worker| worker.seen.len() >= 2);
+    assert_eq!(worker.values(), ["a", "b"], "its offset went with it, too");
+    assert!(!transaction.commits(), "it was aborted");
+    worker.link.close();
+}
+
+fn a_member_that_does_not_poll_is_put_out(rig: &Rig) {
+    let rig = rig.hasty();
+    let (input, group) = (rig.topic(2), unique("group"));
+    let mut sleeper = Worker::new(rig.open(&config(&group, &input)));
+    sleeper.poll_until("assignment", |worker| worker.owned.len() == 2);
+    let mut heir = Worker::new(rig.open(&config(&group, &input)));
+    heir.poll_until("everything", |worker| worker.owned.len() == 2);
+    let refused = sleeper.link.commit(&commit(0, "zombie", vec![output(&input, 0, "zombie")]));
+    assert!(matches!(refused, Err(CommitError::Aborted(_) | CommitError::Fenced(_))), "{refused:?}");
+    heir.link.commit(&commit(0, "heir", vec![])).unwrap();
+    assert_eq!(heir.link.committed(&group, &input).unwrap()[0], Some((0, "heir".to_owned())));
+    // Awake, it is told that it has lost everything, and comes back as a new member.
+    let deadline = Instant::now() + PATIENCE;
+    while sleeper.owned.len() != 1 || heir.owned.len() != 1 {
+        assert!(Instant::now() < deadline, "they do not share: {} and {}", sleeper.owned.len(), heir.owned.len());
+        sleeper.poll(20);
+        heir.poll(20);
+    }
+    assert!(sleeper.revocations > 0);
+    sleeper.link.close();
+    heir.link.close();
+}
+
+fn partitions_added_reach_a_member(rig: &Rig) {
+    let rig = rig.hasty();
+    let input = rig.topic(1);
+    let mut worker = worker(&rig, &input);
+    worker.poll_until("assignment", |worker| worker.owned.len() == 1);
+    rig.add_partitions(&input, 2);
+    worker.poll_until("the new one", |worker| worker.owned.len() == 2);
+    let added = &worker.owned[&PartitionId { topic: 0, partition: 1 }];
+    assert_eq!((added.position, &added.committed, added.partitions), (0, &None, 2));
+    rig.produce(&input, 1, &["x"]);
+    worker.poll_until("its first record", |worker| !worker.seen.is_empty());
+    worker.link.close();
+}
+
+fn a_topic_created_again_has_no_offsets(rig: &Rig) {
+    let (input, group) = (rig.topic(1), unique("group"));
+    rig.produce(&input, 0, &["a", "b", "c"]);
+    let mut before = Worker::new(rig.open(&config(&group, &input)));
+    before.poll_until("assignment", |worker| !worker.owned.is_empty());
+    before.link.commit(&commit(3, "three", vec![])).unwrap();
+    before.link.close();
+    rig.recreate(&input);
+    rig.produce(&input, 0, &["new"]);
+    let mut after = Worker::new(rig.open(&config(&group, &input)));
+    after.poll_until("the new record", |worker| !worker.seen.is_empty());
+    assert_eq!((after.values(), &after.owned[&FIRST].committed), (vec!["new"], &None));
+    after.link.close();
 }
 
 /// librdkafka alone: an assignment heard of after the session's time may be under a membership that has ended, which

@@ -210,12 +210,12 @@ fn checkpoints_come_back() -> Result<(), Failed> {
         closed.prop_map(|(set, watermark, final_until, levels)| Closed { set, watermark, final_until, levels });
     let series = (".*", ".*", any::<u32>(), any::<i64>())
         .prop_map(|(set, group_by, definitions, covered_from)| KeptSeries { set, group_by, definitions, covered_from });
-    let beside = (vec(closed, 0..4), vec(series, 0..4));
+    let beside = (vec(closed, 0..4), vec(series, 0..4), any::<Option<u64>>());
     holds(200, (any::<i64>(), vec((source(), entry), 0..5), beside, format()), |(offset, entries, beside, format)| {
         let mut ledger = Ledger::default();
         entries.into_iter().for_each(|(source, entry)| ledger.insert(source, entry));
-        let (closed, series) = beside;
-        let checkpoint = Checkpoint { offset, ledger, closed, series };
+        let (closed, series, contents) = beside;
+        let checkpoint = Checkpoint { offset, ledger, closed, series, contents };
         assert_eq!(decode_checkpoint(&encode_checkpoint(&checkpoint, format)), Ok(checkpoint));
     })
 }

@@ -2,7 +2,7 @@
 //! is told why, once.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
@@ -234,7 +234,7 @@ fn least_for_topics() -> Result<(), Failed> {
 }
 
 /// Runs the service to its end; it must end by itself, soon, with code 1 and one line that says all of these words.
-fn ends_saying(config: &PathBuf, words: &[&str]) -> Result<(), Failed> {
+fn ends_saying(config: &Path, words: &[&str]) -> Result<(), Failed> {
     let begun = Instant::now();
     let output = run_with(
         &["run", "--config", &config.to_string_lossy()],

@@ -18,6 +18,7 @@ mod demo;
 mod events;
 mod generated;
 mod golden;
+mod halts;
 mod late_and_idle;
 mod laws;
 mod limits;
@@ -36,6 +37,7 @@ mod rig;
 mod rules;
 mod schema;
 mod service;
+mod setup;
 mod sources;
 mod stream;
 mod truth;
@@ -54,6 +56,7 @@ fn main() {
         merge_state::tests(),
         restart::tests(),
         sources::tests(),
+        halts::tests(),
         schema::tests(),
         conformance::tests(),
         administration::tests(),

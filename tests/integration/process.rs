@@ -88,6 +88,18 @@ impl Service {
         self.values(family, part).iter().sum()
     }
 
+    /// Its process.
+    #[allow(dead_code, reason = "for the tests under fire")]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its exit code, once it has ended by itself.
+    #[allow(dead_code, reason = "for the tests under fire")]
+    pub fn ended(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
+    }
+
     /// kill -9.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

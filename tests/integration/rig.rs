@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
@@ -18,22 +17,15 @@ use touchstone::pipeline::link::{
 };
 
 use crate::broker;
+pub use crate::setup::unique;
 
 /// How long anything may take before a test gives up. Never reached when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
-static NEXT: AtomicU32 = AtomicU32::new(0);
-
-/// A name that no other test and no earlier run has used.
-pub fn unique(what: &str) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-    format!("{what}-{}-{now}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
 /// One of the two logs.
 pub enum Rig {
     Memory(Broker),
-    Kafka(Connection),
+    Kafka(Box<Connection>),
 }
 
 /// A transaction that a test holds open.
@@ -49,7 +41,25 @@ impl Rig {
     }
 
     pub fn kafka() -> Result<Self, String> {
-        broker::address().map(|address| Self::Kafka(Connection::new(&address)))
+        broker::address().map(|address| Self::Kafka(Box::new(Connection::new(&address))))
+    }
+
+    /// The same log with time-outs that pass while a test waits.
+    pub fn hasty(&self) -> Rig {
+        match self {
+            Self::Memory(broker) => {
+                broker.set_timeouts(2_000, 1_000);
+                Self::Memory(broker.clone())
+            }
+            Self::Kafka(connection) => {
+                let mut hasty = connection.clone();
+                hasty.timings.session = Duration::from_millis(1_500);
+                hasty.timings.heartbeat = Duration::from_millis(300);
+                hasty.timings.poll_interval = Duration::from_millis(2_000);
+                hasty.timings.metadata_refresh = Duration::from_millis(500);
+                Self::Kafka(hasty)
+            }
+        }
     }
 
     /// Creates a topic with a unique name.
@@ -99,11 +109,45 @@ impl Rig {
             Self::Memory(broker) => Transaction::Memory(broker.producer(&id)),
             Self::Kafka(connection) => {
                 let mut config = client(connection);
-                config.set("transactional.id", id);
+                config.set("transactional.id", id).set("transaction.timeout.ms", "60000");
+                if connection.timings.poll_interval < Duration::from_secs(10) {
+                    config.set("transaction.timeout.ms", "1000");
+                }
                 let producer: ThreadedProducer<DefaultProducerContext> = config.create().unwrap();
                 producer.init_transactions(PATIENCE).unwrap();
                 producer.begin_transaction().unwrap();
                 Transaction::Kafka { producer, address: connection.bootstrap_servers.clone() }
+            }
+        }
+    }
+
+    /// Deletes a topic of one partition and creates it again.
+    pub fn recreate(&self, topic: &str) {
+        match self {
+            Self::Memory(broker) => broker.recreate(topic).unwrap(),
+            Self::Kafka(connection) => {
+                let admin: AdminClient<DefaultClientContext> = client(connection).create().unwrap();
+                block_on(admin.delete_topics(&[topic], &AdminOptions::new())).unwrap()[0].as_ref().unwrap();
+                let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+                let deadline = Instant::now() + PATIENCE;
+                // Until the old one is gone it exists already.
+                while block_on(admin.create_topics([&new], &AdminOptions::new())).unwrap()[0].is_err() {
+                    assert!(Instant::now() < deadline, "{topic} cannot be created again");
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            }
+        }
+    }
+
+    /// Adds partitions, so that there are `count`.
+    pub fn add_partitions(&self, topic: &str, count: i32) {
+        match self {
+            Self::Memory(broker) => broker.add_partitions(topic, count).unwrap(),
+            Self::Kafka(connection) => {
+                let admin: AdminClient<DefaultClientContext> = client(connection).create().unwrap();
+                let count = usize::try_from(count).unwrap();
+                let more = [NewPartitions::new(topic, count)];
+                block_on(admin.create_partitions(&more, &AdminOptions::new())).unwrap()[0].as_ref().unwrap();
             }
         }
     }
@@ -149,6 +193,14 @@ impl Transaction {
                 let metadata = consumer.group_metadata().unwrap();
                 producer.send_offsets_to_transaction(&list, &metadata, PATIENCE).unwrap();
             }
+        }
+    }
+
+    /// Commits; false where the transaction is no longer there to be committed.
+    pub fn commits(self) -> bool {
+        match self {
+            Self::Memory(producer) => producer.end(true).is_ok(),
+            Self::Kafka { producer, .. } => producer.commit_transaction(PATIENCE).is_ok(),
         }
     }
 

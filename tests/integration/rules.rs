@@ -175,8 +175,12 @@ fn promises() -> Result<(), Failed> {
 /// `module::name`, `module::*` of this binary, or a module of the crate with tests inside.
 fn is_named_test(root: &Path, name: &str) -> bool {
     let (module, test) = name.split_once("::").unwrap_or((name, "*"));
+    // Other test binaries are folders of their own.
+    if root.join(format!("tests/{module}/main.rs")).exists() && test == "*" {
+        return true;
+    }
     if let Ok(text) = std::fs::read_to_string(root.join(format!("tests/integration/{module}.rs"))) {
-        return test == "*" || text.contains(&format!("{module}::{test}"));
+        return test == "*" || text.contains(&format!("{module}::{test}")) || text.contains(&format!("\"{test}\""));
     }
     let path = root.join("src").join(name.replace("::", "/"));
     path.with_extension("rs").exists() || path.is_dir()

@@ -1,15 +1,9 @@
 //! The service on a real Kafka, end to end: what it publishes is what `replay` gives, to the byte.
 
 use crate::process::{self, Service, wait_for};
-use crate::rig::unique;
+use crate::setup::{Setup, Shape};
 use crate::{broker, data};
 use libtest_mimic::{Failed, Trial};
-use rdkafka::Message;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -64,126 +58,9 @@ fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The names of a service under test, and its configuration file.
-struct Setup {
-    directory: tempfile::TempDir,
-    config: PathBuf,
-    names: BTreeMap<&'static str, String>,
-    address: String,
-}
-
-impl Setup {
-    fn new(partitions: i32, timing: &str, input: &str) -> Result<Setup, Failed> {
-        let address = broker::address()?;
-        let directory = tempfile::tempdir()?;
-        let names: BTreeMap<&str, String> = ["input", "aggregates", "late", "dead_letter", "deltas", "changelog"]
-            .map(|name| (name, unique(name)))
-            .into();
-        let config = directory.path().join("touchstone.toml");
-        let application = unique("app");
-        let text = format!(
-            "[service]\napplication = \"{application}\"\n[kafka]\nbootstrap_servers = \"{address}\"\n\
-             [topics]\naggregates = \"{}\"\nlate = \"{}\"\ndead_letter = \"{}\"\ndeltas = \"{}\"\nchangelog = \"{}\"\n\
-             deltas_partitions = 4\nletter_partitions = 1\nreplication_factor = 1\n\
-             [timing]\n{timing}\n[[input]]\nname = \"calls\"\ntopic = \"{}\"\n{input}\n",
-            names["aggregates"],
-            names["late"],
-            names["dead_letter"],
-            names["deltas"],
-            names["changelog"],
-            names["input"],
-        );
-        std::fs::write(&config, text)?;
-        let setup = Setup { directory, config, names, address };
-        setup.create_input(partitions);
-        let made = process::run(&["topics", "--create", "--config", &setup.config.to_string_lossy()]);
-        if !made.status.success() {
-            return Err(format!("topics --create: {}", String::from_utf8_lossy(&made.stderr)).into());
-        }
-        Ok(setup)
-    }
-
-    fn create_input(&self, partitions: i32) {
-        use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-        let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", &self.address).create().unwrap();
-        let topic = NewTopic::new(&self.names["input"], partitions, TopicReplication::Fixed(1))
-            .set("message.timestamp.type", "LogAppendTime");
-        let made = admin.create_topics([&topic], &AdminOptions::new());
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(made).unwrap();
-    }
-
-    fn start(&self, instance: &str) -> Service {
-        Service::start(&self.config, instance, self.directory.path())
-    }
-
-    fn produce<'a>(&self, events: impl Iterator<Item = (&'a str, &'a str)>) {
-        let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-            .set("bootstrap.servers", &self.address)
-            .set("enable.idempotence", "true")
-            .set("partitioner", "murmur2_random")
-            .create()
-            .unwrap();
-        for (key, json) in events {
-            let mut record = BaseRecord::to(&self.names["input"]).key(key).payload(json);
-            while let Err((KafkaError::MessageProduction(_), back)) = producer.send(record) {
-                record = back;
-                producer.flush(Duration::from_secs(1)).unwrap_or(());
-            }
-        }
-        producer.flush(Duration::from_secs(30)).unwrap();
-    }
-
-    /// Every record of a topic, as a read-committed consumer sees it: (key, value), by partition and offset.
-    fn read(&self, topic: &str) -> Vec<(String, String)> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &self.address)
-            .set("group.id", unique("reader"))
-            .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
-            .set("enable.auto.commit", "false")
-            .create()
-            .unwrap();
-        let topic = &self.names[topic];
-        let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
-        let partitions = metadata.topics()[0].partitions().len();
-        let mut list = TopicPartitionList::new();
-        for partition in 0..partitions {
-            list.add_partition_offset(topic, partition as i32, Offset::Beginning).unwrap();
-        }
-        consumer.assign(&list).unwrap();
-        let mut records = Vec::new();
-        let mut at_end = BTreeSet::new();
-        while at_end.len() < partitions {
-            match consumer.poll(Duration::from_secs(10)).expect("a partition comes to its end") {
-                Ok(message) => {
-                    let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap_or_default().to_vec()).unwrap();
-                    records.push((text(message.key()), text(message.payload())));
-                }
-                Err(KafkaError::PartitionEOF(partition)) => _ = at_end.insert(partition),
-                Err(error) => panic!("{error}"),
-            }
-        }
-        records
-    }
-
-    /// The final records by key; one that is there twice is a failure.
-    fn finals(&self) -> Result<BTreeMap<String, String>, Failed> {
-        let mut finals = BTreeMap::new();
-        let mut closed = BTreeSet::new();
-        for (key, value) in self.read("aggregates") {
-            if key == "_watermark" {
-                continue;
-            }
-            if closed.contains(&key) {
-                return Err(format!("{key}: a record after the final one").into());
-            }
-            if value.contains("\"state\":\"final\"") {
-                closed.insert(key.clone());
-                finals.insert(key, value);
-            }
-        }
-        Ok(finals)
-    }
+fn setup(partitions: i32, timing: &str, input: &str) -> Result<Setup, Failed> {
+    let address = broker::address()?;
+    Setup::new(&Shape { address: &address, via: &address, replication: 1, partitions, timing, input, more: "" })
 }
 
 fn total(services: &[&Service], family: &str, part: &str) -> f64 {
@@ -195,7 +72,7 @@ fn total(services: &[&Service], family: &str, part: &str) -> f64 {
 fn a_month() -> Result<(), Failed> {
     let Some(directory) = data::directory("bank_calls_1999") else { return Ok(()) };
     let events = january(&directory);
-    let setup = Setup::new(
+    let setup = setup(
         4,
         "commit_interval = \"20ms\"\nbatch_items_max = 150\ncheckpoint_interval = \"500ms\"\npublish_interval = \"500ms\"\nmax_skew = \"1d\"",
         "lateness = \"10s\"\nout_of_orderness = \"2s\"\nidle_timeout = \"4s\"\nmax_future = \"5s\"",
@@ -279,7 +156,7 @@ fn compare_with_replay(setup: &Setup, events: &[Event]) -> Result<(), Failed> {
 
 /// The same seed gives a topic and a file the same events; those of one customer lie in one partition, in order.
 fn generated() -> Result<(), Failed> {
-    let setup = Setup::new(3, "", "")?;
+    let setup = setup(3, "", "")?;
     let config = setup.config.to_string_lossy();
     let arguments = ["generate", "--count", "3000", "--seed", "5", "--duration", "10m", "--clean"];
     let file = process::run(&arguments);
@@ -303,7 +180,7 @@ fn generated() -> Result<(), Failed> {
 
 /// With no further traffic the last minute becomes final within its end + idle_timeout + lateness + 5 s.
 fn a_quiet_stream() -> Result<(), Failed> {
-    let setup = Setup::new(
+    let setup = setup(
         2,
         "publish_interval = \"1s\"",
         "lateness = \"3s\"\nout_of_orderness = \"1s\"\nidle_timeout = \"2s\"\nmax_future = \"2s\"",

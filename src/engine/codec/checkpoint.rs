@@ -8,6 +8,7 @@ use crate::engine::ledger::{Entry, Ledger};
 use crate::engine::section::{Section, SourceId};
 use crate::engine::slice::Values;
 use prost::Message;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The key of the record that holds a checkpoint's ledger.
 pub const LEDGER_KEY: &[u8] = b"ledger";
@@ -37,6 +38,9 @@ struct LedgerWire {
     closed: Vec<ClosedWire>,
     #[prost(message, repeated, tag = "5")]
     series: Vec<SeriesWire>,
+    /// Absent in what was written before it was invented.
+    #[prost(fixed64, optional, tag = "6")]
+    contents: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -122,6 +126,13 @@ pub struct Checkpoint {
     pub closed: Vec<Closed>,
     /// The group-bys that the partition kept.
     pub series: Vec<KeptSeries>,
+    /// The sum of [`pane_hash`] over every pane that the changelog holds with this checkpoint, if it was reckoned.
+    pub contents: Option<u64>,
+}
+
+/// What a pane's record adds to [`Checkpoint::contents`]; its bytes never change their hash.
+pub fn pane_hash(key: &[u8], value: &[u8]) -> u64 {
+    xxh3_64_with_seed(value, xxh3_64_with_seed(key, 0))
 }
 
 /// The checkpoint's record.
@@ -145,7 +156,8 @@ pub fn encode_checkpoint(checkpoint: &Checkpoint, format: Format) -> Vec<u8> {
         covered_from: series.covered_from,
     });
     let (closed, series) = (closed.collect(), series.collect());
-    LedgerWire { version: format.number(), offset: checkpoint.offset, sources, closed, series }.encode_to_vec()
+    let Checkpoint { offset, contents, .. } = *checkpoint;
+    LedgerWire { version: format.number(), offset, sources, closed, series, contents }.encode_to_vec()
 }
 
 /// What a checkpoint's record holds.
@@ -175,7 +187,8 @@ pub fn decode_checkpoint(bytes: &[u8]) -> Result<Checkpoint, CodecError> {
         definitions: series.definitions,
         covered_from: series.covered_from,
     });
-    Ok(Checkpoint { offset: wire.offset, ledger, closed: closed.collect(), series: series.collect() })
+    let (offset, contents) = (wire.offset, wire.contents);
+    Ok(Checkpoint { offset, ledger, closed: closed.collect(), series: series.collect(), contents })
 }
 
 /// Which pane a changelog record holds.

@@ -64,9 +64,11 @@ struct State {
     /// Sections in records before this offset that do not follow on become a new beginning: an operator accepted it.
     accept_until: i64,
     /// Keys of the changelog that are of no more use: other definitions, group-bys or levels.
-    stale: Vec<Vec<u8>>,
-    /// Tombstones that the next checkpoint writes: (series, values, level, start).
-    gone: Vec<(usize, Values, usize, i64)>,
+    stale: Vec<(Vec<u8>, u64)>,
+    /// Tombstones that the next checkpoint writes: (series, values, level, start), and the hash of what they delete.
+    gone: Vec<(usize, Values, usize, i64, u64)>,
+    /// The hashes of every pane's record in the changelog, added up.
+    contents: u64,
 }
 
 /// A current window of a slice: series, window, values.
@@ -88,6 +90,8 @@ pub struct Merge {
     shown_now: Vec<(WindowOf, (i64, u64))>,
     looked_at: HashMap<WindowOf, (u64, i64)>,
     checkpointing: bool,
+    /// The hashes of the records of this checkpoint's panes, in the order in which they are written.
+    storing: Vec<u64>,
     silent: bool,
     halted: Option<Halt>,
     dropped: i64,
@@ -121,6 +125,7 @@ impl Merge {
             shown_now: Vec::new(),
             looked_at: HashMap::new(),
             checkpointing: false,
+            storing: Vec::new(),
             silent: false,
             halted: None,
             dropped: 0,
@@ -287,7 +292,8 @@ impl Merge {
                     self.finalize(plan, index, after, now);
                 }
                 self.series[index].evict(plan, now, &mut gone);
-                self.state.gone.extend(gone.drain(..).map(|(values, level, start)| (index, values, level, start)));
+                let of_series = |(values, level, start, hash)| (index, values, level, start, hash);
+                self.state.gone.extend(gone.drain(..).map(of_series));
             }
         }
     }
@@ -441,9 +447,9 @@ impl Merge {
             self.state.gone.clear();
             self.state.stale.clear();
             let panes = self.series.iter_mut().flat_map(|series| series.slices.values_mut());
-            for pane in panes.flat_map(|slice| slice.panes.iter_mut()).flat_map(BTreeMap::values_mut) {
-                pane.stored |= pane.dirty;
-                pane.dirty = false;
+            let panes = panes.flat_map(|slice| slice.panes.iter_mut()).flat_map(BTreeMap::values_mut);
+            for (pane, hash) in panes.filter(|pane| pane.dirty).zip(self.storing.drain(..)) {
+                (pane.stored, pane.dirty) = (Some(hash), false);
             }
             let series = &self.series;
             let lives = |(index, _, values): &WindowOf| series[*index].slices.contains_key(values);

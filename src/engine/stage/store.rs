@@ -17,8 +17,8 @@ pub(super) struct Pane {
     touched: u64,
     /// Whether it changed since the last checkpoint.
     pub dirty: bool,
-    /// Whether a checkpoint holds it, so that it needs a tombstone when it leaves.
-    pub stored: bool,
+    /// The hash of its record in the changelog, where a checkpoint holds it: then it needs a tombstone when it leaves.
+    pub stored: Option<u64>,
 }
 
 /// The panes of one slice, per level.
@@ -116,24 +116,25 @@ impl Series {
                 self.undo.push(Undo { values: values.clone(), level, start, before: None });
                 let mut own = Cell::new(plan.sets[self.set].set.shape());
                 let _ = own.merge(cell, plan.values_max);
-                let pane = Pane { cell: own, touched: commit, dirty: true, stored: false };
+                let pane = Pane { cell: own, touched: commit, dirty: true, stored: None };
                 slice.panes[level].insert(start, pane);
             }
         }
     }
 
-    /// Puts a pane back as a checkpoint holds it.
-    pub fn restore(&mut self, values: Values, level: usize, start: i64, cell: Cell) {
+    /// Puts a pane back as a checkpoint holds it, under the hash of its record; the hash of the record it replaces.
+    pub fn restore(&mut self, values: Values, level: usize, start: i64, cell: Cell, hash: u64) -> Option<u64> {
         let levels = self.levels;
         let slice = self.slices.entry(values).or_default();
         slice.panes.resize_with(levels, BTreeMap::new);
         slice.changes += 1;
-        slice.panes[level].insert(start, Pane { cell, touched: 0, dirty: false, stored: true });
+        let pane = Pane { cell, touched: 0, dirty: false, stored: Some(hash) };
+        slice.panes[level].insert(start, pane).and_then(|before| before.stored)
     }
 
     /// Lets every pane go that is of no more use, and every slice that has none left. Panes that a
-    /// checkpoint holds are handed to `gone`.
-    pub fn evict(&mut self, plan: &Plan, final_until: i64, gone: &mut Vec<(Values, usize, i64)>) {
+    /// checkpoint holds are handed to `gone`, with the hashes of their records.
+    pub fn evict(&mut self, plan: &Plan, final_until: i64, gone: &mut Vec<(Values, usize, i64, u64)>) {
         let Series { slices, undo, commit, .. } = self;
         slices.retain(|values, slice| {
             for (level, panes) in slice.panes.iter_mut().enumerate() {
@@ -142,8 +143,8 @@ impl Series {
                         break;
                     }
                     let (start, pane) = entry.remove_entry();
-                    if pane.stored {
-                        gone.push((values.clone(), level, start));
+                    if let Some(hash) = pane.stored {
+                        gone.push((values.clone(), level, start, hash));
                     }
                     // What was first touched in this commit has its way back recorded already.
                     if pane.touched != *commit {

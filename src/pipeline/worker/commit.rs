@@ -70,11 +70,22 @@ impl<S: Stage> Worker<S> {
             Err(error) => {
                 let tasks: Vec<PartitionId> = tasks.iter().map(|(id, _)| *id).collect();
                 self.status.failed_commits += 1;
-                tracing::warn!(worker = %self.name, %error, "commit failed");
+                self.note_failed(&error);
                 self.recover(error, &tasks)?;
                 Ok(false)
             }
         }
+    }
+
+    /// Says that a commit failed; during a rebalance one after the other does, for the same reason.
+    fn note_failed(&mut self, error: &CommitError) {
+        let (monotonic, kind) = (self.clock.monotonic(), std::mem::discriminant(error));
+        let said = self.failure_said.is_some_and(|(at, of)| of == kind && monotonic - at < 10 * SECOND);
+        if said {
+            return tracing::debug!(worker = %self.name, %error, "commit failed");
+        }
+        self.failure_said = Some((monotonic, kind));
+        tracing::warn!(worker = %self.name, %error, "commit failed");
     }
 
     fn recover(&mut self, error: CommitError, tasks: &[PartitionId]) -> Result<(), WorkerError> {
@@ -141,7 +152,14 @@ impl<S: Stage> Worker<S> {
         for id in std::mem::take(&mut self.slots).into_keys() {
             self.stage.withdraw(id);
         }
-        match self.link.recycle() {
+        self.recycle()
+    }
+
+    /// A new producer, and every partition handed out again; tried again by the next steps until it succeeds.
+    pub(super) fn recycle(&mut self) -> Result<(), WorkerError> {
+        let recycled = self.link.recycle();
+        self.to_recycle = recycled.is_err();
+        match recycled {
             Ok(()) => Ok(()),
             Err(LinkError::Fatal(reason)) => Err(WorkerError::Fatal(reason)),
             Err(error) => {

@@ -7,81 +7,116 @@ use super::{Merge, SetTime, unreadable};
 use crate::engine::cell::Cell;
 use crate::engine::codec::{
     Checkpoint, Closed, CodecError, KeptLevel, KeptSeries, LEDGER_KEY, MergeMetadata, PaneKey, decode_checkpoint,
-    decode_pane, decode_pane_key, encode_checkpoint, encode_pane, encode_pane_key,
+    decode_pane, decode_pane_key, encode_checkpoint, encode_pane, encode_pane_key, pane_hash,
 };
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::slice::Values;
 use crate::engine::stage::store::Series;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What was read of a changelog beside the panes.
 #[derive(Debug, Default)]
 pub(super) struct Base {
     checkpoint: Option<Checkpoint>,
-    /// Keys whose last record is of no use here.
-    stale: BTreeSet<Vec<u8>>,
+    /// Keys whose last record is of no use here, and its hash.
+    stale: BTreeMap<Vec<u8>, u64>,
+    /// Keys whose last record cannot be read, and why.
+    damaged: BTreeMap<Vec<u8>, Halt>,
+    /// The hashes of every key's last record, added up.
+    contents: u64,
+}
+
+impl Base {
+    /// The last record of a key is no longer the one of this hash.
+    fn replaced(&mut self, hash: Option<u64>) {
+        self.contents = self.contents.wrapping_sub(hash.unwrap_or(0));
+    }
+
+    /// Keeps a record as one of no use.
+    fn keep_stale(&mut self, key: &[u8], hash: u64) {
+        self.contents = self.contents.wrapping_add(hash);
+        self.stale.insert(key.to_vec(), hash);
+    }
 }
 
 impl Merge {
     /// Passes over one record of a changelog that is not to be trusted; the next checkpoint deletes it.
     pub fn discard(&mut self, key: &[u8], value: Option<&[u8]>) {
-        match value {
-            // The ledger's record is written anew by every checkpoint.
-            _ if key == LEDGER_KEY => {}
-            Some(_) => _ = self.base.stale.insert(key.to_vec()),
-            None => _ = self.base.stale.remove(key),
+        if key == LEDGER_KEY {
+            return; // it is written anew by every checkpoint
+        }
+        let before = self.base.stale.remove(key);
+        self.base.replaced(before);
+        if let Some(value) = value {
+            self.base.keep_stale(key, pane_hash(key, value));
         }
     }
 
-    /// Takes back one record of the changelog.
-    ///
-    /// # Errors
-    /// The record is damaged or of a format that is not known.
-    pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Halt> {
-        let failed = |error: &CodecError| unreadable(error, HaltCode::ChangelogDamaged);
+    /// Takes back one record of the changelog. What cannot be read counts only if nothing under its key follows: the
+    /// log may still hold what was overwritten since.
+    pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) {
+        match self.take_back(key, value) {
+            Ok(()) => _ = self.base.damaged.remove(key),
+            Err(halt) => _ = self.base.damaged.insert(key.to_vec(), halt),
+        }
+    }
+
+    fn take_back(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Halt> {
+        let damaged = |what: &str| {
+            let detail = format!("changelog key {:?}: {what}", String::from_utf8_lossy(key));
+            Halt::new(HaltCode::ChangelogDamaged, detail)
+        };
+        let unreadable = |error: &CodecError| match error {
+            CodecError::Version(_) => unreadable(error, HaltCode::UnknownFormat),
+            CodecError::Damaged(_) => damaged(&error.to_string()),
+        };
         if key == LEDGER_KEY {
-            let value = value.ok_or_else(|| Halt::new(HaltCode::ChangelogDamaged, "the ledger has a tombstone"))?;
-            self.base.checkpoint = Some(decode_checkpoint(value).map_err(|error| failed(&error))?);
+            let value = value.ok_or_else(|| damaged("the ledger has a tombstone"))?;
+            self.base.checkpoint = Some(decode_checkpoint(value).map_err(|error| unreadable(&error))?);
             return Ok(());
         }
         let Some(pane) = decode_pane_key(key) else {
-            let detail = format!("changelog key {:?}", String::from_utf8_lossy(key));
-            return Err(Halt::new(HaltCode::ChangelogDamaged, detail));
+            // What has been deleted may have been anything.
+            return if value.is_none() { Ok(()) } else { Err(damaged("no pane is called that")) };
         };
-        self.base.stale.remove(key);
+        let before = self.base.stale.remove(key);
+        self.base.replaced(before);
+        let hash = value.map_or(0, |value| pane_hash(key, value));
         let level = self.plan.geometry.levels().iter().position(|level| level.name() == pane.level);
         let series = self.series_of(&pane.set, &pane.group_by);
         let (Some(level), Some(index)) = (level, series) else {
             // A level or a group-by that is no longer configured has nothing to put back.
             if value.is_some() {
-                self.base.stale.insert(key.to_vec());
+                self.base.keep_stale(key, hash);
             }
             return Ok(());
         };
         let series = &mut self.series[index];
         let plan = &self.plan.sets[series.set];
-        let kept = match value {
-            Some(value) => {
-                let (cell, definitions) = decode_pane(value).map_err(|error| failed(&error))?;
-                if definitions != plan.definitions[series.by] {
-                    self.base.stale.insert(key.to_vec());
-                    None
-                } else if !cell.fits(&Cell::new(plan.set.shape()))
-                    || pane.values.0.len() != plan.group_bys[series.by].dimensions.len()
-                {
-                    let detail = format!("{}/{} holds a pane of another shape", pane.set, pane.group_by);
-                    return Err(Halt::new(HaltCode::ChangelogDamaged, detail));
-                } else {
-                    Some(cell)
-                }
+        let mut kept = None;
+        if let Some(value) = value {
+            let (cell, definitions) = decode_pane(value).map_err(|error| unreadable(&error))?;
+            let width = plan.group_bys[series.by].dimensions.len();
+            if definitions != plan.definitions[series.by] {
+                self.base.keep_stale(key, hash);
+            } else if !cell.fits(&Cell::new(plan.set.shape())) || pane.values.0.len() != width {
+                return Err(damaged("a pane of another shape"));
+            } else {
+                kept = Some(cell);
             }
-            None => None,
-        };
-        match kept {
-            Some(cell) => series.restore(pane.values, level, pane.start, cell),
-            None => _ = series.slices.entry(pane.values).and_modify(|slice| _ = slice.panes[level].remove(&pane.start)),
         }
+        let before = match kept {
+            Some(cell) => {
+                self.base.contents = self.base.contents.wrapping_add(hash);
+                series.restore(pane.values, level, pane.start, cell, hash)
+            }
+            None => {
+                let slice = series.slices.get_mut(&pane.values);
+                slice.and_then(|slice| slice.panes[level].remove(&pane.start)).and_then(|pane| pane.stored)
+            }
+        };
+        self.base.replaced(before);
         Ok(())
     }
 
@@ -89,12 +124,15 @@ impl Merge {
     /// [`Merge::take`] before [`Merge::restored`].
     ///
     /// # Errors
-    /// The changelog is not of the checkpoint that the committed offset names.
+    /// A record cannot be read, or the changelog is not of the checkpoint that the committed offset names.
     pub fn base_restored(&mut self, metadata: &MergeMetadata) -> Result<i64, Halt> {
         self.series
             .iter_mut()
             .for_each(|series| series.slices.retain(|_, slice| !slice.panes.iter().all(BTreeMap::is_empty)));
-        let Base { checkpoint, stale } = std::mem::take(&mut self.base);
+        let Base { checkpoint, stale, mut damaged, contents } = std::mem::take(&mut self.base);
+        if let Some((_, halt)) = damaged.pop_first() {
+            return Err(halt);
+        }
         let found = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.offset);
         if found != metadata.checkpoint {
             let named = metadata.checkpoint;
@@ -103,6 +141,12 @@ impl Merge {
             );
             return Err(Halt::new(HaltCode::ChangelogLost, detail));
         }
+        // A checkpoint writes what changed since the one before: a record that was lost would be missed by all of them.
+        if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.contents.is_some_and(|named| named != contents)) {
+            let detail = format!("it does not hold the panes that the checkpoint at deltas offset {found} counts on");
+            return Err(Halt::new(HaltCode::ChangelogDamaged, detail));
+        }
+        self.state.contents = contents;
         self.state.stale = stale.into_iter().collect();
         self.state.published = metadata.published;
         self.state.accept_until = metadata.accept.unwrap_or(i64::MIN);
@@ -178,22 +222,32 @@ impl Merge {
             })
         };
         let mut records = Vec::new();
-        records.extend(self.state.stale.iter().map(|key| (key.clone(), None)));
-        for (index, values, level, start) in &self.state.gone {
+        let mut contents = self.state.contents;
+        for (key, hash) in &self.state.stale {
+            contents = contents.wrapping_sub(*hash);
+            records.push((key.clone(), None));
+        }
+        for (index, values, level, start, hash) in &self.state.gone {
+            contents = contents.wrapping_sub(*hash);
             records.push((key(&self.series[*index], values, *level, *start), None));
         }
+        self.storing.clear();
         for series in &self.series {
             let definitions = plan.sets[series.set].definitions[series.by];
             for (values, slice) in &series.slices {
                 for (level, panes) in slice.panes.iter().enumerate() {
                     for (start, pane) in panes.iter().filter(|(_, pane)| pane.dirty) {
                         let value = encode_pane(&pane.cell, definitions, plan.format);
-                        records.push((key(series, values, level, *start), Some(value)));
+                        let key = key(series, values, level, *start);
+                        let hash = pane_hash(&key, &value);
+                        contents = contents.wrapping_sub(pane.stored.unwrap_or(0)).wrapping_add(hash);
+                        self.storing.push(hash);
+                        records.push((key, Some(value)));
                     }
                 }
             }
         }
-        self.state.checkpoint = self.state.offset;
+        (self.state.checkpoint, self.state.contents) = (self.state.offset, contents);
         let closed = plan.sets.iter().enumerate().map(|(index, set)| {
             let SetTime { watermark, final_until, .. } = self.state.times[index];
             let levels = plan.geometry.levels().iter().enumerate().map(|(level, geometry)| KeptLevel {
@@ -213,7 +267,8 @@ impl Merge {
             }
         });
         let (offset, ledger) = (self.state.offset, self.state.ledger.clone());
-        let checkpoint = Checkpoint { offset, ledger, closed: closed.collect(), series: series.collect() };
+        let (closed, series) = (closed.collect(), series.collect());
+        let checkpoint = Checkpoint { offset, ledger, closed, series, contents: Some(contents) };
         records.push((LEDGER_KEY.to_vec(), Some(encode_checkpoint(&checkpoint, plan.format))));
         self.checkpointing = true;
         records

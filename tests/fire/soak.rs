@@ -1,0 +1,100 @@
+//! A steady load for a long time: memory, descriptors and threads must not grow.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use libtest_mimic::Failed;
+
+use crate::cluster::Cluster;
+use crate::process;
+use crate::setup::{Setup, Shape};
+
+/// Items a second.
+const RATE: &str = "20000";
+
+/// What `/proc` says of a process: resident memory in KiB, descriptors, threads.
+fn look(id: u32) -> Result<(f64, usize, usize), Failed> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+    let number = |name: &str| -> Option<f64> {
+        status.lines().find(|line| line.starts_with(name))?.split_whitespace().nth(1)?.parse().ok()
+    };
+    let descriptors = std::fs::read_dir(format!("/proc/{id}/fd"))?.count();
+    let (resident, threads) = (number("VmRSS:").ok_or("VmRSS")?, number("Threads:").ok_or("Threads")?);
+    Ok((resident, descriptors, threads as usize))
+}
+
+/// Least squares: the slope per minute and its standard error.
+fn slope(points: &[(f64, f64)]) -> (f64, f64) {
+    let n = points.len() as f64;
+    let (mean_x, mean_y) =
+        (points.iter().map(|point| point.0).sum::<f64>() / n, points.iter().map(|point| point.1).sum::<f64>() / n);
+    let square: f64 = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
+    let slope = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum::<f64>() / square;
+    let rest: f64 = points.iter().map(|(x, y)| (y - mean_y - slope * (x - mean_x)).powi(2)).sum();
+    (slope, (rest / (n - 2.0) / square).sqrt())
+}
+
+/// So many minutes of [`RATE`] items a second through one process.
+pub fn steady(minutes: usize) -> Result<(), Failed> {
+    let cluster = Cluster::start("soak", 1)?;
+    let (address, via) = (cluster.address(), cluster.via());
+    let setup = Setup::new(&Shape {
+        address: &address,
+        via: &via,
+        replication: 1,
+        partitions: 4,
+        timing: "",
+        input: "lateness = \"2m\"\nmax_future = \"1m\"",
+        more: "[[windows]]\nname = \"1m\"\nsize = \"1m\"\n[[windows]]\nname = \"15m\"\nsize = \"15m\"\nslide = \"1m\"",
+    })?;
+    let service = setup.start("one");
+    let config = setup.config.to_string_lossy().into_owned();
+    // As many events as the time takes, stamped with the time they are made at.
+    let seconds = 60 * minutes;
+    let start =
+        touchstone::engine::time::rfc3339(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?);
+    let (count, span) = ((20_000 * seconds).to_string(), format!("{seconds}s"));
+    let mut feed = std::process::Command::new(process::PROGRAM)
+        .args(["generate", "--config", &config, "--input", "calls", "--rate", RATE, "--count", &count])
+        .args(["--clean", "--start", &start, "--duration", &span])
+        .spawn()?;
+    let started = Instant::now();
+    let mut points = Vec::new();
+    let mut looks = Vec::new();
+    while started.elapsed() < Duration::from_secs(seconds as u64) {
+        std::thread::sleep(Duration::from_secs(5));
+        let minute = started.elapsed().as_secs_f64() / 60.0;
+        let (resident, descriptors, threads) = look(service.id())?;
+        looks.push((minute, descriptors, threads));
+        // The first third warms up: windows fill, ids reach back as far as they will.
+        if minute > minutes as f64 / 3.0 {
+            points.push((minute, resident));
+        }
+    }
+    let _ = feed.kill();
+    let _ = feed.wait();
+    let taken = service.sum("touchstone_items_total", "");
+    let (slope, error) = slope(&points);
+    let mean = points.iter().map(|point| point.1).sum::<f64>() / points.len() as f64;
+    println!(
+        "    {taken} items, {:.0} a second; memory {:.0} MiB, slope {:+.1} +- {:.1} KiB a minute over the last {} looks",
+        taken / started.elapsed().as_secs_f64(),
+        mean / 1024.0,
+        slope,
+        1.96 * error,
+        points.len()
+    );
+    let third = looks.len() / 3;
+    let most = |looks: &[(f64, usize, usize)]| {
+        (looks.iter().map(|look| look.1).max().unwrap_or(0), looks.iter().map(|look| look.2).max().unwrap_or(0))
+    };
+    println!(
+        "    descriptors and threads: {:?} at first, {:?} at last",
+        most(&looks[..third]),
+        most(&looks[2 * third..])
+    );
+    assert!(taken > 0.8 * 20_000.0 * seconds as f64, "the load was not taken in: {taken}");
+    assert!(slope - 1.96 * error <= mean / 1000.0, "memory grows");
+    let (first, last) = (most(&looks[..third]), most(&looks[2 * third..]));
+    assert!(last.0 <= first.0 + 2 && last.1 <= first.1 + 1, "descriptors or threads grow");
+    Ok(())
+}
