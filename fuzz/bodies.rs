@@ -128,8 +128,11 @@ pub fn codec(bytes: &[u8]) {
     if let Ok(checkpoint) = decode_checkpoint(bytes) {
         assert_eq!(decode_checkpoint(&encode_checkpoint(&checkpoint, Format::LATEST)), Ok(checkpoint));
     }
-    if let Ok((cell, definitions)) = decode_pane(bytes) {
-        assert_eq!(decode_pane(&encode_pane(&cell, definitions, Format::LATEST)), Ok((cell, definitions)));
+    if let Ok((cell, definitions, _)) = decode_pane(bytes) {
+        assert_eq!(
+            decode_pane(&encode_pane(&cell, definitions, Format::LATEST)),
+            Ok((cell, definitions, Format::LATEST))
+        );
     }
     if let Some(key) = decode_pane_key(bytes) {
         assert_eq!(decode_pane_key(&encode_pane_key(&key)), Some(key));

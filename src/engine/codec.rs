@@ -14,7 +14,7 @@ pub use checkpoint::{
     Checkpoint, Closed, KeptLevel, KeptSeries, LEDGER_KEY, PaneKey, decode_checkpoint, decode_pane, decode_pane_key,
     encode_checkpoint, encode_pane, encode_pane_key, pane_hash,
 };
-pub use metadata::{FoldMetadata, KnownSources, METADATA_BYTES_MAX, MergeMetadata, SetReach};
+pub use metadata::{FoldMetadata, KnownSources, METADATA_BYTES_MAX, MergeMetadata, SetReach, format_of};
 pub use sections::{decode_delta, encode_delta};
 
 /// A format of delta records, checkpoints and offset metadata together.

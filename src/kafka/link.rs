@@ -390,7 +390,7 @@ impl Link for KafkaLink {
                 element.set_metadata(metadata);
             }
         }
-        self.producer.commit(&commit.outputs, &offsets, &group)
+        self.producer.commit(&commit.outputs, offsets, group)
     }
 
     fn recycle(&mut self) -> Result<(), LinkError> {

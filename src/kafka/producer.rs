@@ -5,6 +5,8 @@
 //! during a commit, or a commit of more than two seconds, the producer is made anew before the next begin: its new
 //! epoch fences the stray request. The window shrinks; the receiver's check of every delta stays necessary.
 
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::ConsumerGroupMetadata;
@@ -24,6 +26,9 @@ use crate::pipeline::link::{CommitError, LinkConfig, LinkError, Output};
 /// A commit that took longer makes the producer suspect.
 const SLOW: Duration = Duration::from_secs(2);
 
+/// How long beyond its time a call may take before its client is given up.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Between two looks at the records in flight. The library's own flush looks every 100 ms, which would be the floor of
 /// every commit.
 const LOOK: Duration = Duration::from_micros(500);
@@ -34,7 +39,7 @@ type Client = ThreadedProducer<Deliveries>;
 pub(super) struct Transactional {
     connection: Connection,
     config: LinkConfig,
-    client: Option<Client>,
+    client: Option<Arc<Client>>,
     suspect: bool,
 }
 
@@ -65,7 +70,7 @@ impl Transactional {
                 return Err(refusal.map_or(LinkError::Unavailable(message), LinkError::Fatal));
             }
         }
-        self.client = Some(client);
+        self.client = Some(Arc::new(client));
         self.suspect = false;
         Ok(())
     }
@@ -81,8 +86,8 @@ impl Transactional {
     pub fn commit(
         &mut self,
         outputs: &[Output],
-        offsets: &TopicPartitionList,
-        group: &ConsumerGroupMetadata,
+        offsets: TopicPartitionList,
+        group: Arc<ConsumerGroupMetadata>,
     ) -> Result<(), CommitError> {
         if self.suspect || self.client.is_none() {
             self.renew().map_err(|error| CommitError::Aborted(format!("nothing was sent: {error}")))?;
@@ -110,11 +115,11 @@ impl ContextOf for Client {
 }
 
 fn transact(
-    client: &Client,
+    client: &Arc<Client>,
     limit: Duration,
     outputs: &[Output],
-    offsets: &TopicPartitionList,
-    group: &ConsumerGroupMetadata,
+    offsets: TopicPartitionList,
+    group: Arc<ConsumerGroupMetadata>,
 ) -> Result<(), CommitError> {
     let deadline = Instant::now() + limit;
     client.context_of().take_failure();
@@ -134,14 +139,23 @@ fn transact(
             let reason = format!("{} records were not acknowledged in time", client.in_flight_count());
             return Err(abort(client, limit, CommitError::Aborted(reason)));
         }
-        std::thread::sleep(LOOK);
+        thread::sleep(LOOK);
     }
     if let Some((error, place)) = client.context_of().take_failure() {
         return Err(abort(client, limit, refused(&error, &place)));
     }
-    repeat(client, limit, deadline, "offsets", || client.send_offsets_to_transaction(offsets, group, clients::ASK))?;
+    let sent =
+        repeat(client, deadline, move |client| client.send_offsets_to_transaction(&offsets, &group, clients::ASK));
     // Never: librdkafka then takes what is left of the transaction's time, and any other value may leave it confused.
-    repeat(client, limit, deadline, "commit", || client.commit_transaction(Timeout::Never))
+    let ended = sent.map_err(|failure| (failure, "offsets")).and_then(|()| {
+        repeat(client, deadline, |client| client.commit_transaction(Timeout::Never))
+            .map_err(|failure| (failure, "commit"))
+    });
+    ended.map_err(|((step, error), what)| match step {
+        Step::Abort => abort(client, limit, CommitError::Aborted(format!("{what}: {error}"))),
+        Step::Fenced => CommitError::Fenced(format!("{what}: {error}")),
+        Step::Repeat | Step::Renew => CommitError::Unknown(format!("{what}: {error}")),
+    })
 }
 
 fn send(client: &Client, output: &Output, deadline: Instant) -> Result<(), KafkaError> {
@@ -164,30 +178,37 @@ fn send(client: &Client, output: &Output, deadline: Instant) -> Result<(), Kafka
             // The queue has no limit but its bytes; a commit that large empties by being sent.
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) if Instant::now() < deadline => {
                 record = again;
-                std::thread::sleep(LOOK);
+                thread::sleep(LOOK);
             }
             Err((error, _)) => return Err(error),
         }
     }
 }
 
-/// Makes a transactional call until it succeeds or its failure is final.
+/// Makes a transactional call until it succeeds, its failure is final, or the time is up.
+///
+/// It is made on a thread of its own: these calls wait for an answer without any bound of their own, and librdkafka
+/// forgets to give one when a coordinator's broker leaves the cluster while it is asked. Such a client is left behind.
 fn repeat(
-    client: &Client,
-    limit: Duration,
+    client: &Arc<Client>,
     deadline: Instant,
-    what: &str,
-    call: impl Fn() -> Result<(), KafkaError>,
-) -> Result<(), CommitError> {
-    loop {
-        let Err(error) = call() else { return Ok(()) };
-        match step(&error) {
-            Step::Repeat if Instant::now() < deadline => std::thread::sleep(LOOK),
-            Step::Abort => return Err(abort(client, limit, CommitError::Aborted(format!("{what}: {error}")))),
-            Step::Fenced => return Err(CommitError::Fenced(format!("{what}: {error}"))),
-            Step::Repeat | Step::Renew => return Err(CommitError::Unknown(format!("{what}: {error}"))),
-        }
-    }
+    call: impl Fn(&Client) -> Result<(), KafkaError> + Send + 'static,
+) -> Result<(), (Step, String)> {
+    let (answer, wait) = mpsc::channel();
+    let of_thread = Arc::clone(client);
+    thread::spawn(move || {
+        let result = loop {
+            let Err(error) = call(&of_thread) else { break Ok(()) };
+            match step(&error) {
+                Step::Repeat if Instant::now() < deadline => thread::sleep(LOOK),
+                step => break Err((step, error.to_string())),
+            }
+        };
+        // Nobody listens any more when it took too long.
+        let _ = answer.send(result);
+    });
+    let patience = deadline.saturating_duration_since(Instant::now()) + GRACE;
+    wait.recv_timeout(patience).unwrap_or_else(|_| Err((Step::Renew, "librdkafka does not answer".to_owned())))
 }
 
 fn refused(error: &KafkaError, place: &str) -> CommitError {
@@ -199,14 +220,10 @@ fn refused(error: &KafkaError, place: &str) -> CommitError {
 }
 
 /// Aborts; `outcome` holds only if that succeeds.
-fn abort(client: &Client, limit: Duration, outcome: CommitError) -> CommitError {
-    let deadline = Instant::now() + limit;
-    loop {
-        let Err(error) = client.abort_transaction(Timeout::Never) else { return outcome };
-        match step(&error) {
-            Step::Fenced => return CommitError::Fenced(format!("abort: {error}, after {outcome}")),
-            Step::Repeat if Instant::now() < deadline => std::thread::sleep(LOOK),
-            _ => return CommitError::Unknown(format!("abort: {error}, after {outcome}")),
-        }
+fn abort(client: &Arc<Client>, limit: Duration, outcome: CommitError) -> CommitError {
+    match repeat(client, Instant::now() + limit, |client| client.abort_transaction(Timeout::Never)) {
+        Ok(()) => outcome,
+        Err((Step::Fenced, error)) => CommitError::Fenced(format!("abort: {error}, after {outcome}")),
+        Err((_, error)) => CommitError::Unknown(format!("abort: {error}, after {outcome}")),
     }
 }

@@ -16,7 +16,7 @@ use super::alignment::{AlignmentSettings, STANDSTILL_MS, limit, may_take};
 use super::folding::{FoldTask, Folding};
 use super::link::{Assigned, Link, LinkError, PartitionId};
 use super::stage::{Begun, Fault};
-use crate::engine::codec::{CodecError, FoldMetadata};
+use crate::engine::codec::{CodecError, FoldMetadata, format_of};
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::plan::Plan;
 use crate::engine::section::Phase;
@@ -65,7 +65,11 @@ impl Folding {
         }
         // Over a gap that was accepted, what can be learned again is what is still there.
         let least = if memory.gap.is_some() { low } else { i64::MIN };
-        let (fold, replay_from) = Fold::resumed(plan, input, partition, assigned.partitions, offset, memory);
+        let (mut fold, replay_from) = Fold::resumed(plan, input, partition, assigned.partitions, offset, memory);
+        let written_as = assigned.committed.as_ref().map_or(0, |(_, text)| format_of(text));
+        if written_as != self.plan.format.number() {
+            fold.say_again();
+        }
         let replay_from = replay_from.max(least);
         let mut reader = None;
         if replay_from < offset {

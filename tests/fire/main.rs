@@ -14,6 +14,8 @@
 #[path = "../integration/broker.rs"]
 mod broker;
 mod cluster;
+#[path = "../simulation/copied.rs"]
+mod copied;
 #[expect(dead_code, reason = "the integration tests use the rest")]
 #[path = "../integration/events.rs"]
 mod events;
@@ -31,6 +33,7 @@ mod setup;
 mod soak;
 mod stalls;
 mod storm;
+mod upgrade;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -55,6 +58,7 @@ fn main() {
         vec![
             trial("fire::kills", Box::new(|| storm::kills(4))),
             trial("fire::a_storm_of_everything", Box::new(storm::everything)),
+            trial("fire::two_builds_beside_each_other", Box::new(upgrade::two_builds)),
             trial("fire::one_of_three_brokers_is_lost", Box::new(storm::three_brokers)),
         ]
     };

@@ -183,7 +183,7 @@ fn panes_come_back() -> Result<(), Failed> {
         |(group, values, set, by, level, start, format)| {
             for (_, _, cell) in &group.cells {
                 let pane = encode_pane(cell, group.definitions, format);
-                assert_eq!(decode_pane(&pane), Ok((cell.clone(), group.definitions)));
+                assert_eq!(decode_pane(&pane), Ok((cell.clone(), group.definitions, format)));
             }
             let key = PaneKey { set, group_by: by, level, start, values };
             assert_eq!(decode_pane_key(&encode_pane_key(&key)), Some(key));
@@ -274,7 +274,7 @@ fn read_as_everything(bytes: &[u8]) {
     let _ = (FoldMetadata::decode(&text), MergeMetadata::decode(&text));
     let sections = decode_delta(bytes).unwrap_or_default();
     let cells = sections.into_iter().flat_map(|section| section.groups).flat_map(|group| group.cells);
-    let cells = cells.map(|(_, _, cell)| cell).chain(decode_pane(bytes).map(|(cell, _)| cell));
+    let cells = cells.map(|(_, _, cell)| cell).chain(decode_pane(bytes).map(|(cell, ..)| cell));
     for cell in cells {
         for set in sets() {
             if cell.fits(&Cell::new(set.shape())) && cell.events.abs() < 1_000 {

@@ -305,7 +305,7 @@ fn lost_right() -> Result<(), Failed> {
     // The password comes from the environment.
     let config = setup.login(&way.replace("sasl_password_file = 'FILES/password'", ""));
     let variable = ("TOUCHSTONE__KAFKA__SASL_PASSWORD", PASSWORD);
-    let service = Service::start_with(&config, "loses", setup.directory.path(), variable);
+    let service = Service::start_as(Path::new(process::PROGRAM), &config, "loses", setup.directory.path(), &[variable]);
     taken(&service, 10)?;
     change_rules(&setup.locked.plain, input, false);
     setup.produce(10, 10);

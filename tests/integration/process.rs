@@ -21,18 +21,20 @@ pub struct Service {
 impl Service {
     /// Starts the service; its log goes to a file in `directory`.
     pub fn start(config: &Path, instance: &str, directory: &Path) -> Service {
-        let address = free_address();
-        let mut command = Command::new(PROGRAM);
-        command.args(["run", "--config"]).arg(config);
-        command.env("TOUCHSTONE__SERVICE__INSTANCE", instance).env("TOUCHSTONE__EXPORT__LISTEN", &address);
-        Service::spawn(command, address, directory.join(format!("{instance}.log")))
+        Service::start_as(Path::new(PROGRAM), config, instance, directory, &[])
     }
 
-    /// The same, with one more variable in its environment.
-    pub fn start_with(config: &Path, instance: &str, directory: &Path, (name, value): (&str, &str)) -> Service {
+    /// The same, with another program or more variables in its environment.
+    pub fn start_as(
+        program: &Path,
+        config: &Path,
+        instance: &str,
+        directory: &Path,
+        variables: &[(&str, &str)],
+    ) -> Service {
         let address = free_address();
-        let mut command = Command::new(PROGRAM);
-        command.args(["run", "--config"]).arg(config).env(name, value);
+        let mut command = Command::new(program);
+        command.args(["run", "--config"]).arg(config).envs(variables.iter().copied());
         command.env("TOUCHSTONE__SERVICE__INSTANCE", instance).env("TOUCHSTONE__EXPORT__LISTEN", &address);
         Service::spawn(command, address, directory.join(format!("{instance}.log")))
     }

@@ -144,19 +144,34 @@ impl Setup {
         producer.flush(Duration::from_secs(30)).unwrap();
     }
 
-    /// Every record of a topic, as a read-committed consumer sees it: (key, value), by partition and offset.
-    pub fn read(&self, topic: &str) -> Vec<(String, String)> {
-        let consumer: BaseConsumer = ClientConfig::new()
+    fn reader(&self, isolation: &str) -> BaseConsumer {
+        ClientConfig::new()
             .set("bootstrap.servers", &self.address)
             .set("group.id", unique("reader"))
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", isolation)
             .set("enable.partition.eof", "true")
             .set("enable.auto.commit", "false")
             .create()
-            .unwrap();
+            .unwrap()
+    }
+
+    /// Every record of a topic, as a read-committed consumer sees it: (key, value), by partition and offset. What is in
+    /// an open transaction when it is asked for is waited for: the end of one is written after it is acknowledged.
+    pub fn read(&self, topic: &str) -> Vec<(String, String)> {
+        let (consumer, uncommitted) = (self.reader("read_committed"), self.reader("read_uncommitted"));
         let topic = &self.names[topic];
         let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
         let partitions = metadata.topics()[0].partitions().len();
+        for partition in 0..partitions {
+            let end = |consumer: &BaseConsumer| {
+                consumer.fetch_watermarks(topic, partition as i32, Duration::from_secs(10)).map(|(_, end)| end)
+            };
+            let all = end(&uncommitted).unwrap();
+            process::wait_for("no transaction is open", Duration::from_secs(60), || {
+                end(&consumer).is_ok_and(|stable| stable >= all)
+            })
+            .unwrap_or_else(|error| panic!("{topic}-{partition}: {error:?}"));
+        }
         let mut list = TopicPartitionList::new();
         for partition in 0..partitions {
             list.add_partition_offset(topic, partition as i32, Offset::Beginning).unwrap();

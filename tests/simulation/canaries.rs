@@ -4,10 +4,10 @@
 //! `TOUCHSTONE_CANARY`: so the copy is built once. A text that is not found, or found twice, is a failure: the canary
 //! has to follow the code.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+
+use crate::copied::{Copied, replace};
 
 /// Each in at most so many seeds.
 const SEEDS: u64 = 2_000;
@@ -254,88 +254,19 @@ pub fn act(only: &str) -> ExitCode {
     if escaped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Copies the crate, breaks it, builds it; the path of its simulator.
+/// The broken crate's simulator.
 fn build() -> Result<PathBuf, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("no target directory")?;
-    let copy = target.join("canaries");
-    let mut sources = BTreeMap::new();
-    for directory in ["src", "tests/simulation", "tests/integration"] {
-        gather(root, &root.join(directory), &mut sources)?;
-    }
-    for file in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
-        read(root, &root.join(file), &mut sources)?;
-    }
-    gather(root, &root.join("config"), &mut sources)?;
-    mutate(&mut sources)?;
-    for (path, text) in &sources {
-        let path = copy.join(path);
-        // What did not change keeps its time, so that it is not built again.
-        if fs::read_to_string(&path).is_ok_and(|before| before == *text) {
-            continue;
-        }
-        let written = fs::create_dir_all(path.parent().unwrap_or(&copy)).and_then(|()| fs::write(&path, text));
-        written.map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let built = Command::new(cargo)
-        .current_dir(&copy)
-        .args(["test", "--offline", "--no-run", "--test", "simulation", "--message-format", "json", "--target-dir"])
-        .arg(target)
-        .output()
-        .map_err(|error| format!("cargo: {error}"))?;
-    if !built.status.success() {
-        return Err(format!("the canaries do not build:\n{}", String::from_utf8_lossy(&built.stderr)));
-    }
-    let messages = String::from_utf8_lossy(&built.stdout);
-    let executable = |line: &str| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        Some(PathBuf::from(message["executable"].as_str()?))
+    let copied = Copied {
+        name: "canaries",
+        directories: &["tests/simulation", "tests/integration"],
+        target: "simulation",
+        cargo: &["test", "--no-run", "--test", "simulation"],
     };
-    messages.lines().find_map(executable).ok_or_else(|| "cargo names no executable".into())
-}
-
-fn gather(root: &Path, directory: &Path, sources: &mut BTreeMap<PathBuf, String>) -> Result<(), String> {
-    let entries = fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    for entry in entries {
-        let path = entry.map_err(|error| error.to_string())?.path();
-        if path.is_dir() {
-            gather(root, &path, sources)?;
-        } else {
-            read(root, &path, sources)?;
+    copied.build(|sources| {
+        for Canary { name, file, text, replacement } in CANARIES {
+            replace(sources, file, text, replacement).map_err(|error| format!("canary {name}: {error}"))?;
         }
-    }
-    Ok(())
-}
-
-fn read(root: &Path, path: &Path, sources: &mut BTreeMap<PathBuf, String>) -> Result<(), String> {
-    // Golden files need not be text, and are not needed.
-    if let Ok(text) = fs::read_to_string(path) {
-        let inside = path.strip_prefix(root).map_err(|error| error.to_string())?;
-        sources.insert(inside.to_path_buf(), text);
-    }
-    Ok(())
-}
-
-/// Makes every replacement; the simulator is all that is built.
-fn mutate(sources: &mut BTreeMap<PathBuf, String>) -> Result<(), String> {
-    for Canary { name, file, text, replacement } in CANARIES {
-        let source = sources.get_mut(Path::new(file)).ok_or_else(|| format!("canary {name}: there is no {file}"))?;
-        let found = source.matches(text).count();
-        if found != 1 {
-            return Err(format!("canary {name}: {file} holds {found} times, not once:\n{text}"));
-        }
-        *source = source.replacen(text, replacement, 1);
-    }
-    let library = sources.get_mut(Path::new("src/lib.rs")).ok_or("there is no src/lib.rs")?;
-    library.push_str(SWITCH);
-    let manifest = sources.get_mut(Path::new("Cargo.toml")).ok_or("there is no Cargo.toml")?;
-    // Another name, or it would take the healthy crate's place in the target directory.
-    let head = manifest
-        .replacen("name = \"touchstone\"", "name = \"touchstone-canaries\"", 1)
-        .replace("default-run = \"touchstone\"", "autobins = false\nautotests = false\nautobenches = false");
-    let of_another_target = |table: &&str| table.starts_with("[[") && !table.contains("simulation");
-    let kept: Vec<&str> = head.split("\n\n").filter(|table| !of_another_target(table)).collect();
-    *manifest = kept.join("\n\n");
-    Ok(())
+        sources.get_mut(Path::new("src/lib.rs")).ok_or("there is no src/lib.rs")?.push_str(SWITCH);
+        Ok(())
+    })
 }

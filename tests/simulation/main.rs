@@ -11,6 +11,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails there")]
 
 mod canaries;
+mod copied;
 #[expect(dead_code, reason = "shared with the integration tests, which use more of it")]
 #[path = "../integration/events.rs"]
 mod events;

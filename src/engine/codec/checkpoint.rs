@@ -246,15 +246,15 @@ pub fn encode_pane(cell: &Cell, definitions: u32, format: Format) -> Vec<u8> {
     PaneWire { version: format.number(), definitions, cell: Some(cell) }.encode_to_vec()
 }
 
-/// The cell of a changelog record and its definitions id.
+/// The cell of a changelog record, its definitions id, and the format it is written in.
 ///
 /// # Errors
 /// [`CodecError`]: the record is of another version, or is none.
-pub fn decode_pane(bytes: &[u8]) -> Result<(Cell, u32), CodecError> {
+pub fn decode_pane(bytes: &[u8]) -> Result<(Cell, u32, Format), CodecError> {
     let wire = PaneWire::decode(bytes).map_err(|error| CodecError::Damaged(error.to_string()))?;
-    Format::read(wire.version)?;
+    let format = Format::read(wire.version)?;
     let cell = wire.cell.ok_or_else(|| CodecError::Damaged("a pane without a cell".into()))?;
-    Ok((cell_from_wire(cell)?.2, wire.definitions))
+    Ok((cell_from_wire(cell)?.2, wire.definitions, format))
 }
 
 fn entry_to_wire(source: &SourceId, entry: &Entry, format: Format) -> SectionWire {

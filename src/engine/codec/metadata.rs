@@ -248,15 +248,20 @@ impl MergeMetadata {
     }
 }
 
+/// The number of the format that offset metadata of ours is written in; 0 when it is not ours.
+pub fn format_of(text: &str) -> u32 {
+    text.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
 struct Fields<'a>(BTreeMap<&'a str, &'a str>);
 
 impl<'a> Fields<'a> {
     fn parse(text: &'a str, magic: &str) -> Result<Fields<'a>, CodecError> {
-        let mut words = text.split(' ');
-        if words.next() != Some(magic) {
+        if text.split(' ').next() != Some(magic) {
             return Err(CodecError::Damaged(format!("does not begin with {magic}: these offsets are not ours")));
         }
-        Format::read(words.next().and_then(|word| word.parse().ok()).unwrap_or(0))?;
+        Format::read(format_of(text))?;
+        let words = text.split(' ').skip(2);
         Ok(Fields(words.filter_map(|word| word.split_once('=')).collect()))
     }
 

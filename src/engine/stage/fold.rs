@@ -57,6 +57,8 @@ pub struct Fold {
     behind_gap: Option<i64>,
     state: State,
     committed: State,
+    /// What is committed is to be said again, although nothing is new.
+    again: bool,
     ids: Ids,
     open: Vec<OpenDeltas>,
     open_bytes: usize,
@@ -103,6 +105,7 @@ impl Fold {
             behind_gap: None,
             committed: state.clone(),
             state,
+            again: false,
             ids: Ids::new(settings.dedup_ids_max, !settings.policy.bounded),
             open: plan.sets.iter().map(|_| OpenDeltas::default()).collect(),
             open_bytes: 0,
@@ -143,6 +146,11 @@ impl Fold {
             fold.step_over_gap();
         }
         (fold, replay_from)
+    }
+
+    /// Has what is committed said again, although nothing is new: it is written in another format.
+    pub fn say_again(&mut self) {
+        self.again = true;
     }
 
     fn step_over_gap(&mut self) {
@@ -275,7 +283,7 @@ impl Fold {
     /// An announcement is repeated until it has been heard: a merge task commits the offset after a record, and only
     /// a record behind the announcement proves that it has been passed.
     pub fn has_news(&self) -> bool {
-        !self.state.registered || self.state != self.committed || self.state.phase == Phase::Joining
+        !self.state.registered || self.again || self.state != self.committed || self.state.phase == Phase::Joining
     }
 
     /// How large the next section will be in one delta record, as an upper estimate.
@@ -336,6 +344,7 @@ impl Fold {
     /// When an item went through no door, or through two: a broken rule of our own.
     pub fn committed(&mut self) {
         self.state.registered = true;
+        self.again = false;
         self.behind_gap = None;
         self.committed = self.state.clone();
         self.ids.committed(self.horizon());

@@ -122,13 +122,20 @@ impl Series {
         }
     }
 
-    /// Puts a pane back as a checkpoint holds it, under the hash of its record; the hash of the record it replaces.
-    pub fn restore(&mut self, values: Values, level: usize, start: i64, cell: Cell, hash: u64) -> Option<u64> {
+    /// Puts a pane (values, level, start) back as a checkpoint holds it, under the hash of its record, `dirty` to have
+    /// it written again by the next one; the hash of the record it replaces.
+    pub fn restore(
+        &mut self,
+        (values, level, start): (Values, usize, i64),
+        cell: Cell,
+        hash: u64,
+        dirty: bool,
+    ) -> Option<u64> {
         let levels = self.levels;
         let slice = self.slices.entry(values).or_default();
         slice.panes.resize_with(levels, BTreeMap::new);
         slice.changes += 1;
-        let pane = Pane { cell, touched: 0, dirty: false, stored: Some(hash) };
+        let pane = Pane { cell, touched: 0, dirty, stored: Some(hash) };
         slice.panes[level].insert(start, pane).and_then(|before| before.stored)
     }
 

@@ -96,20 +96,22 @@ impl Merge {
         let plan = &self.plan.sets[series.set];
         let mut kept = None;
         if let Some(value) = value {
-            let (cell, definitions) = decode_pane(value).map_err(|error| unreadable(&error))?;
+            let (cell, definitions, format) = decode_pane(value).map_err(|error| unreadable(&error))?;
             let width = plan.group_bys[series.by].dimensions.len();
             if definitions != plan.definitions[series.by] {
                 self.base.keep_stale(key, hash);
             } else if !cell.fits(&Cell::new(plan.set.shape())) || pane.values.0.len() != width {
                 return Err(damaged("a pane of another shape"));
             } else {
-                kept = Some(cell);
+                kept = Some((cell, format));
             }
         }
         let before = match kept {
-            Some(cell) => {
+            Some((cell, format)) => {
                 self.base.contents = self.base.contents.wrapping_add(hash);
-                series.restore(pane.values, level, pane.start, cell, hash)
+                // What is in another format is written anew, or a binary that knows only ours could not go back to it.
+                let pane_in_log = (pane.values, level, pane.start);
+                series.restore(pane_in_log, cell, hash, format != self.plan.format)
             }
             None => {
                 let slice = series.slices.get_mut(&pane.values);

@@ -1,0 +1,113 @@
+//! A copy of the crate that is changed before it is built, in the same target directory but under another name.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The files of the copy, by their paths in it.
+pub type Sources = BTreeMap<PathBuf, String>;
+
+/// A copy to be made.
+pub struct Copied<'a> {
+    /// What its package is called, after the crate's own name.
+    pub name: &'a str,
+    /// What is copied beside the sources, the configuration and the manifest.
+    pub directories: &'a [&'a str],
+    /// A word by which the one table of the manifest is known that says what is built.
+    pub target: &'a str,
+    /// The arguments of cargo that build it.
+    pub cargo: &'a [&'a str],
+}
+
+impl Copied<'_> {
+    /// Copies, changes and builds; the path of the program.
+    pub fn build(&self, change: impl FnOnce(&mut Sources) -> Result<(), String>) -> Result<PathBuf, String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("no target directory")?;
+        let copy = target.join(self.name);
+        let mut sources = Sources::new();
+        for directory in ["src", "config"].iter().chain(self.directories) {
+            gather(root, &root.join(directory), &mut sources)?;
+        }
+        for file in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
+            read(root, &root.join(file), &mut sources)?;
+        }
+        change(&mut sources)?;
+        self.rename(&mut sources)?;
+        for (path, text) in &sources {
+            let path = copy.join(path);
+            // What did not change keeps its time, so that it is not built again.
+            if fs::read_to_string(&path).is_ok_and(|before| before == *text) {
+                continue;
+            }
+            let written = fs::create_dir_all(path.parent().unwrap_or(&copy)).and_then(|()| fs::write(&path, text));
+            written.map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+        let built = Command::new(cargo)
+            .current_dir(&copy)
+            .args(self.cargo)
+            .args(["--offline", "--message-format", "json", "--target-dir"])
+            .arg(target)
+            .output()
+            .map_err(|error| format!("cargo: {error}"))?;
+        if !built.status.success() {
+            return Err(format!("the copy {} does not build:\n{}", self.name, String::from_utf8_lossy(&built.stderr)));
+        }
+        let messages = String::from_utf8_lossy(&built.stdout);
+        let executable = |line: &str| {
+            let message: serde_json::Value = serde_json::from_str(line).ok()?;
+            Some(PathBuf::from(message["executable"].as_str()?))
+        };
+        messages.lines().find_map(executable).ok_or_else(|| "cargo names no executable".into())
+    }
+
+    /// Gives package and program names of their own, or they would take the crate's place in the target directory; of
+    /// its targets one is left.
+    fn rename(&self, sources: &mut Sources) -> Result<(), String> {
+        let manifest = sources.get_mut(Path::new("Cargo.toml")).ok_or("there is no Cargo.toml")?;
+        let package = format!("name = \"touchstone-{}\"", self.name);
+        let head = manifest
+            .replacen("name = \"touchstone\"", &package, 1)
+            .replace("default-run = \"touchstone\"", "autobins = false\nautotests = false\nautobenches = false")
+            .replace("name = \"touchstone\"\npath", &format!("{package}\npath"));
+        let of_another_target = |table: &&str| table.starts_with("[[") && !table.contains(self.target);
+        let kept: Vec<&str> = head.split("\n\n").filter(|table| !of_another_target(table)).collect();
+        *manifest = kept.join("\n\n");
+        Ok(())
+    }
+}
+
+/// Replaces a text of a file, which must be there exactly once.
+pub fn replace(sources: &mut Sources, file: &str, text: &str, replacement: &str) -> Result<(), String> {
+    let source = sources.get_mut(Path::new(file)).ok_or_else(|| format!("there is no {file}"))?;
+    let found = source.matches(text).count();
+    if found != 1 {
+        return Err(format!("{file} holds {found} times, not once:\n{text}"));
+    }
+    *source = source.replacen(text, replacement, 1);
+    Ok(())
+}
+
+fn gather(root: &Path, directory: &Path, sources: &mut Sources) -> Result<(), String> {
+    let entries = fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    for entry in entries {
+        let path = entry.map_err(|error| error.to_string())?.path();
+        if path.is_dir() {
+            gather(root, &path, sources)?;
+        } else {
+            read(root, &path, sources)?;
+        }
+    }
+    Ok(())
+}
+
+fn read(root: &Path, path: &Path, sources: &mut Sources) -> Result<(), String> {
+    // Golden files need not be text, and are not needed.
+    if let Ok(text) = fs::read_to_string(path) {
+        let inside = path.strip_prefix(root).map_err(|error| error.to_string())?;
+        sources.insert(inside.to_path_buf(), text);
+    }
+    Ok(())
+}
