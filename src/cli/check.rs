@@ -1,6 +1,7 @@
-//! `touchstone check`: is the configuration right, what is in force, and what does it cost in series?
+//! `touchstone check`: is the configuration right, what is in force, and what does it cost in series and memory?
 
 use super::Failure;
+use super::memory::Memory;
 use super::run::{connection, settings};
 use crate::config::Settings;
 use crate::engine::window::WindowKind;
@@ -9,7 +10,7 @@ use clap::Args;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Validate the configuration; print what is in force and its cost in series
+/// Validate the configuration; print what is in force and its cost in series and memory
 #[derive(Debug, Args)]
 pub struct Check {
     /// The configuration
@@ -41,6 +42,7 @@ impl Check {
         for (group_by, (series, most)) in series(&settings) {
             println!("#   {group_by}: {series} for each of at most {most} slices");
         }
+        println!("\n{}", Memory::of(&settings));
         Ok(())
     }
 }

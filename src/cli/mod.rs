@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod failure;
 mod generate;
+mod memory;
 mod replay;
 mod run;
 mod security;

@@ -62,6 +62,23 @@ impl Cell {
         }
     }
 
+    /// What a pane of this shape is reckoned to take in memory, in bytes: in a tree whose nodes are half full, with so
+    /// many buckets, names and scores in each of its maps.
+    pub fn bytes(shape: &Shape, buckets: usize, names: usize, scores: usize) -> usize {
+        const NODE: usize = 2 * (size_of::<Cell>() + 48);
+        const ALLOCATION: usize = 16;
+        let heap = |bytes: usize| bytes + ALLOCATION;
+        // A vector may have grown to twice what it holds; a name is short, and its node half full.
+        let histogram = size_of::<Histogram>() + heap(2 * buckets * 16);
+        let tally = size_of::<Tally>() + names * (heap(16) + 2 * 24);
+        let distribution = size_of::<Distribution>() + heap(2 * scores * 24);
+        NODE + heap(8 * shape.counts.len())
+            + heap(16 * shape.squares.len())
+            + heap(histogram * shape.histograms.len())
+            + heap(tally * shape.tallies.len())
+            + heap(distribution * shape.distributions.len())
+    }
+
     /// Adds everything `other` holds. A map keeps at most `keys_max` keys of its own; says how many counts
     /// went under `_other` for that.
     ///

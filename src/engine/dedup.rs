@@ -12,6 +12,10 @@ use super::time::MINUTE;
 /// Many small tables instead of one, so that growing one does not double the memory of all.
 const SHARDS: usize = 64;
 
+/// What a remembered id takes in memory, in bytes: its entry in a table that is half full at the worst, and its way
+/// back until the next commit.
+pub const ID_BYTES: usize = 60;
+
 /// What is known of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {

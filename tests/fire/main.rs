@@ -6,6 +6,9 @@
 //! cargo test --test fire -- --cycles 200       kills alone, so many
 //! cargo test --test fire -- --minutes 30       a steady load: memory, descriptors, threads
 //! cargo test --test fire -- --stalls 20        how long readers wait after a kill inside a commit
+//! cargo test --test fire -- --restore 1000000  how long so many panes take to restore
+//! cargo test --test fire -- --rolling 1        how long partitions stand still while processes are restarted in turn
+//! cargo test --test fire -- --backlog 3        the memory of so many days of backlog, one partition far behind
 //! ```
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails there")]
@@ -20,6 +23,7 @@ mod copied;
 #[path = "../integration/events.rs"]
 mod events;
 mod feed;
+mod figures;
 #[expect(dead_code, reason = "the integration tests use the rest")]
 #[path = "../integration/planted.rs"]
 mod planted;
@@ -54,6 +58,12 @@ fn main() {
         vec![trial("fire::steady_load", Box::new(move || soak::steady(minutes)))]
     } else if let Some(stalls) = number(&mut arguments, "--stalls") {
         vec![trial("fire::stalls", Box::new(move || stalls::measure(stalls)))]
+    } else if let Some(cells) = number(&mut arguments, "--restore") {
+        vec![trial("fire::restore", Box::new(move || figures::restore(cells)))]
+    } else if let Some(rounds) = number(&mut arguments, "--rolling") {
+        vec![trial("fire::rolling_restart", Box::new(move || figures::rolling(rounds)))]
+    } else if let Some(days) = number(&mut arguments, "--backlog") {
+        vec![trial("fire::backlog", Box::new(move || figures::backlog(days)))]
     } else {
         vec![
             trial("fire::kills", Box::new(|| storm::kills(4))),

@@ -38,7 +38,8 @@ pub struct Storm {
 }
 
 impl Storm {
-    fn begin(name: &str, brokers: usize, processes: usize) -> Result<Storm, Failed> {
+    /// So many processes run, and have taken the first events in.
+    pub fn begin(name: &str, brokers: usize, processes: usize) -> Result<Storm, Failed> {
         let mut storm = Storm::prepare(name, brokers)?;
         (0..processes).for_each(|index| storm.launch(&format!("process-{index}")));
         storm.go_on("the first events are taken in")?;
@@ -108,6 +109,16 @@ impl Storm {
             .map_err(|error| format!("{error}: {} of {written}\n{}", self.taken(), described(&self.services)))?;
         println!("    {:>5.1} s  {what}", started.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// Where the processes listen.
+    pub fn addresses(&self) -> Vec<String> {
+        self.services.values().map(|service| service.address().to_string()).collect()
+    }
+
+    /// Tells a process to end.
+    pub fn terminate(&self, name: &str) -> Result<(), Failed> {
+        signal(&self.services[name].id().to_string(), "TERM")
     }
 
     /// Waits until every process has sources and merge tasks that are live.

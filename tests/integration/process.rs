@@ -60,20 +60,9 @@ impl Service {
 
     /// The body of a page, with its status; `None` while nothing answers.
     pub fn get(&self, page: &str) -> Option<(u16, String)> {
-        let answer = self.ask(page)?;
+        let answer = ask(&self.address, page)?;
         planted::look(page, &answer.1);
         Some(answer)
-    }
-
-    fn ask(&self, page: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(&self.address).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        write!(stream, "GET {page} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let status = answer.split(' ').nth(1)?.parse().ok()?;
-        let body = answer.split_once("\r\n\r\n")?.1.to_string();
-        Some((status, body))
     }
 
     /// The values of one family at /metrics whose line holds `part`.
@@ -127,6 +116,18 @@ impl Drop for Service {
         let _ = self.child.wait();
         planted::look("the log", &self.log());
     }
+}
+
+/// The body of a page, with its status; `None` while nothing answers.
+pub fn ask(address: &str, page: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET {page} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    let body = answer.split_once("\r\n\r\n")?.1.to_string();
+    Some((status, body))
 }
 
 /// The kernel hands out a port that is free now; it is ours a moment later.
