@@ -30,7 +30,8 @@ use crate::pipeline::link::{LinkConfig, LinkError};
 pub struct Timings {
     /// After this long without a heartbeat the group gives our partitions away.
     pub session: Duration,
-    /// Between two heartbeats.
+    /// Between two heartbeats: members hear of a rebalance by the answer, so a partition that moves stands still for one
+    /// or two of them.
     pub heartbeat: Duration,
     /// After this long without a poll we give our partitions away.
     pub poll_interval: Duration,
@@ -44,7 +45,7 @@ impl Default for Timings {
     fn default() -> Self {
         Self {
             session: Duration::from_secs(10),
-            heartbeat: Duration::from_secs(3),
+            heartbeat: Duration::from_secs(1),
             poll_interval: Duration::from_secs(60),
             transaction: Duration::from_secs(10),
             metadata_refresh: Duration::from_secs(30),

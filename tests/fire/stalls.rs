@@ -1,13 +1,14 @@
 //! How long read-committed readers stand still when a process is killed inside a commit: with its own name it takes its
 //! transaction over at once; under another name the transaction's time must run out.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::Failed;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::cluster::Cluster;
+use crate::feed::Feed;
 use crate::process::wait_for;
 use crate::setup::{Setup, Shape};
 
@@ -17,14 +18,11 @@ fn consumer(address: &str, isolation: &str) -> BaseConsumer {
     config.create().unwrap()
 }
 
-/// Whether some deltas partition has an open transaction.
-fn is_open(stable: &BaseConsumer, all: &BaseConsumer, topic: &str) -> bool {
-    (0..4).any(|partition| {
-        let end = |consumer: &BaseConsumer| {
-            consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).map(|(_, end)| end)
-        };
-        matches!((end(stable), end(all)), (Ok(stable), Ok(all)) if stable < all)
-    })
+/// Where the deltas partitions end for a consumer.
+fn ends(consumer: &BaseConsumer, topic: &str) -> Vec<i64> {
+    let end =
+        |partition| consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).map_or(-1, |(_, end)| end);
+    (0..4).map(end).collect()
 }
 
 /// Kills until so many of each kind were inside a commit; prints how long readers stood still.
@@ -42,28 +40,32 @@ pub fn measure(count: usize) -> Result<(), Failed> {
     })?;
     let (stable, all) = (consumer(&address, "read_committed"), consumer(&address, "read_uncommitted"));
     let deltas = setup.names["deltas"].clone();
+    let begin = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())? - 24 * 3_600_000;
+    let feed = Feed::start(&address, &setup.names["input"], begin, 1_000);
+    let mut number = 0;
+    let mut service = setup.start("p-0");
     for (kind, same) in [("the same name", true), ("another name", false)] {
         let mut stalls = Vec::new();
-        let mut number = 0;
         let mut kills = 0;
         while stalls.len() < count {
-            let service = setup.start(&format!("p-{number}"));
             wait_for("it commits", Duration::from_secs(60), || {
-                service.sum("touchstone_commit_seconds_count", "") > 30.0
+                service.sum("touchstone_commit_seconds_count", "fold") > 30.0
             })
             .map_err(|error| format!("{error}\n{}", service.log()))?;
             std::thread::sleep(Duration::from_millis(7 * (kills % 40)));
             service.kill();
             kills += 1;
             let killed = Instant::now();
-            if !is_open(&stable, &all, &deltas) {
-                continue;
-            }
+            let written = ends(&all, &deltas);
+            let is_read = || ends(&stable, &deltas).iter().zip(&written).all(|(stable, written)| stable >= written);
+            let inside = !is_read();
             number += u64::from(!same);
-            let next = setup.start(&format!("p-{number}"));
-            wait_for("readers go on", Duration::from_secs(60), || !is_open(&stable, &all, &deltas))
-                .map_err(|error| format!("{error}\n{}", next.log()))?;
-            stalls.push(killed.elapsed().as_secs_f64());
+            service = setup.start(&format!("p-{number}"));
+            if inside {
+                wait_for("readers go on", Duration::from_secs(60), is_read)
+                    .map_err(|error| format!("{error}\n{}", service.log()))?;
+                stalls.push(killed.elapsed().as_secs_f64());
+            }
         }
         stalls.sort_by(f64::total_cmp);
         println!(
@@ -75,5 +77,6 @@ pub fn measure(count: usize) -> Result<(), Failed> {
         let bound = if same { 3.0 } else { 25.0 };
         println!("    bound {bound} s: {}", if stalls[stalls.len() - 1] <= bound { "kept" } else { "NOT KEPT" });
     }
+    feed.end()?;
     Ok(())
 }
