@@ -115,6 +115,8 @@ pub struct FoldTask {
     pub(super) joins_again_at: i64,
     /// Whether it is near enough to the others to go on.
     pub(super) aligned: bool,
+    /// Since when it is not, or has said again where it stands.
+    pub(super) held_since: Option<i64>,
     /// How far its watermark may come.
     pub(super) limit: i64,
     pub(super) halt: Option<Halt>,
@@ -133,6 +135,7 @@ impl FoldTask {
             target: None,
             joins_again_at: i64::MIN,
             aligned,
+            held_since: None,
             limit: i64::MAX,
             halt: None,
         }

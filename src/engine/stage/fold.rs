@@ -148,7 +148,8 @@ impl Fold {
         (fold, replay_from)
     }
 
-    /// Has what is committed said again, although nothing is new: it is written in another format.
+    /// Has what is committed said again, although nothing is new: it is written in another format, or merge may not have
+    /// heard it.
     pub fn say_again(&mut self) {
         self.again = true;
     }
