@@ -198,14 +198,25 @@ fn killed_twice_on_one_record() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The owner is killed while its mapper spins, and while it waits for a batch: no mapper stays behind.
+/// Slow, and every answer is short: those of a whole batch fit into the pipe.
+const SLOW_AND_SHORT: &str = "reduce range(2000) as $n (.; .) | empty";
+
+/// The owner is killed while its mapper spins, in the middle of a batch, and while it waits for one: no mapper stays
+/// behind.
 fn orphaned() -> Result<(), Failed> {
-    for filter in ["def f: f; f", SLOW] {
+    for (filter, waits) in [("def f: f; f", false), (SLOW, false), (SLOW_AND_SHORT, true)] {
         let directory = tempfile::tempdir()?;
         let mut replay = replay(directory.path(), filter, 1_000_000);
         wait_for("a mapper runs", Duration::from_secs(20), || mapper_of(replay.0.id()).is_some())?;
         let mapper = mapper_of(replay.0.id()).ok_or("it has ended already")?;
         std::thread::sleep(Duration::from_millis(300));
+        if waits {
+            // An owner that stands still sends no further batch.
+            signal("-STOP", replay.0.id());
+            let stat = Path::new("/proc").join(mapper.to_string()).join("stat");
+            let sleeps = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") S "));
+            wait_for("the mapper has answered its batch", Duration::from_secs(20), sleeps)?;
+        }
         replay.0.kill()?;
         replay.0.wait()?;
         let status = Path::new("/proc").join(mapper.to_string()).join("cmdline");
