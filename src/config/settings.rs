@@ -386,7 +386,7 @@ fn input_plan(input: &Input, sets: &[SetPlan]) -> Result<InputPlan, String> {
         lateness_ms: input.lateness.ms(),
         bounded: false,
     };
-    if input.max_future.ms() + policy.out_of_orderness_ms > policy.lateness_ms {
+    if input.max_future.ms().saturating_add(policy.out_of_orderness_ms) > policy.lateness_ms {
         return Err(format!(
             "max_future ({}) + out_of_orderness ({}) must be at most lateness ({}): otherwise one clock that is fast makes the others late",
             input.max_future, input.out_of_orderness, input.lateness

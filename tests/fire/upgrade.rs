@@ -12,7 +12,14 @@ use crate::storm::Storm;
 /// The version before.
 fn build_before() -> Result<PathBuf, Failed> {
     let cargo = ["build", "--bin", "touchstone-before"];
-    let copied = Copied { name: "before", directories: &[], target: "[[bin]]", cargo: &cargo };
+    let copied = Copied {
+        name: "before",
+        directories: &[],
+        links: &[],
+        targets: &["[[bin]]"],
+        program: "touchstone-before",
+        cargo: &cargo,
+    };
     let built = copied.build(|sources| {
         let (latest, before) =
             ("pub const LATEST: Format = Format::V2;", "pub const LATEST: Format = Format::PREVIOUS;");

@@ -6,11 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 static MISSING: AtomicU32 = AtomicU32::new(0);
 static PROMTOOL_MISSING: AtomicBool = AtomicBool::new(false);
 
+/// Says where the data sets are.
+pub const VARIABLE: &str = "TOUCHSTONE_TEST_DATA";
+
+/// Where the data sets are.
+pub fn root() -> PathBuf {
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    std::env::var_os(VARIABLE).map_or(beside, PathBuf::from)
+}
+
 /// The directory of a data set, if it is there. Where it is not, the end of the run says so.
 pub fn directory(name: &str) -> Option<PathBuf> {
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let root = std::env::var_os("TOUCHSTONE_TEST_DATA").map_or(beside, PathBuf::from);
-    let directory = root.join(name);
+    let directory = root().join(name);
     if directory.join("truth.json").exists() {
         return Some(directory);
     }
@@ -30,8 +37,6 @@ pub fn report() {
     }
     let missing = MISSING.load(Ordering::SeqCst);
     if missing > 0 {
-        println!(
-            "NOT COMPARED: {missing} tests had no data set; put them into ../shared/data or set TOUCHSTONE_TEST_DATA\n"
-        );
+        println!("NOT COMPARED: {missing} tests had no data set; put them into ../shared/data or set {VARIABLE}\n");
     }
 }

@@ -2,13 +2,19 @@
 //!
 //! Each module exports `tests()`. A test module never starts a broker of its own: `broker::address()` starts one when
 //! the first test asks, shares it by unique topic names, and it ends with this process, however that ends.
+//!
+//!     cargo test --test integration -- --breaks          the crate, broken on purpose, turns them red; =NAME for some
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails there")]
 
 #[path = "../../fuzz/bodies.rs"]
 mod bodies;
 
+#[path = "../simulation/copied.rs"]
+mod copied;
+
 mod administration;
+mod breaks;
 mod broker;
 mod checking;
 mod commit_latency;
@@ -42,9 +48,16 @@ mod sources;
 mod stream;
 mod truth;
 
+use std::process::ExitCode;
+
 use libtest_mimic::Arguments;
 
-fn main() {
+fn main() -> ExitCode {
+    if let Some(only) = breaks::asked_for() {
+        let code = breaks::act(&only);
+        broker::stop();
+        return code;
+    }
     let arguments = Arguments::from_args();
     let trials = [
         golden::tests(),
@@ -83,7 +96,7 @@ fn main() {
     );
     if !seen.is_empty() {
         println!("{}", seen.join("\n"));
-        std::process::exit(101);
+        return ExitCode::from(101);
     }
-    conclusion.exit();
+    conclusion.exit_code()
 }

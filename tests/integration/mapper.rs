@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
-use touchstone::engine::section::Totals;
+use touchstone::engine::section::{Phase, Totals};
 use touchstone::mapping::{Mapped, Mapper, Mapping, MappingLimits, Provenance};
 use touchstone::touchpoint::{Limits, RejectReason};
 
@@ -198,14 +198,25 @@ fn killed_twice_on_one_record() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The owner is killed while its mapper spins, and while it waits for a batch: no mapper stays behind.
+/// Slow, and every answer is short: those of a whole batch fit into the pipe.
+const SLOW_AND_SHORT: &str = "reduce range(2000) as $n (.; .) | empty";
+
+/// The owner is killed while its mapper spins, in the middle of a batch, and while it waits for one: no mapper stays
+/// behind.
 fn orphaned() -> Result<(), Failed> {
-    for filter in ["def f: f; f", SLOW] {
+    for (filter, waits) in [("def f: f; f", false), (SLOW, false), (SLOW_AND_SHORT, true)] {
         let directory = tempfile::tempdir()?;
         let mut replay = replay(directory.path(), filter, 1_000_000);
         wait_for("a mapper runs", Duration::from_secs(20), || mapper_of(replay.0.id()).is_some())?;
         let mapper = mapper_of(replay.0.id()).ok_or("it has ended already")?;
         std::thread::sleep(Duration::from_millis(300));
+        if waits {
+            // An owner that stands still sends no further batch.
+            signal("-STOP", replay.0.id());
+            let stat = Path::new("/proc").join(mapper.to_string()).join("stat");
+            let sleeps = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") S "));
+            wait_for("the mapper has answered its batch", Duration::from_secs(20), sleeps)?;
+        }
         replay.0.kill()?;
         replay.0.wait()?;
         let status = Path::new("/proc").join(mapper.to_string()).join("cmdline");
@@ -252,12 +263,16 @@ const EVENT: &str = r#"range(1 + . % 3) as $i | {specversion: "1.0", id: "\(. / 
 /// What a run comes to: what is published, what is rejected, and the counts.
 type Outcome = (BTreeMap<String, String>, Vec<(i64, i32)>, Totals);
 
-/// 600 records in two partitions through both stages, with these faults of fold commits.
+/// 600 records in two partitions through both stages, with these faults of the fold commits that follow the first record.
 fn run(filter: &str, program: Option<&str>, faults: &[(usize, Fault)]) -> Outcome {
     let mut pipeline = Pipeline::new(CONFIG, 2, START);
     pipeline.settings.inputs[0].mapping = Some(Arc::new(Mapping::compile(filter).unwrap()));
     pipeline.mapper = program.map(Into::into);
-    pipeline.fold_orders.borrow_mut().faults = faults.iter().copied().collect();
+    pipeline.step_until("both sources are live", |pipeline| {
+        pipeline.committed().iter().flatten().filter(|(_, memory)| memory.phase == Phase::Live).count() == 2
+    });
+    let before = pipeline.fold_orders.borrow().commits;
+    pipeline.fold_orders.borrow_mut().faults = faults.iter().map(|(commit, fault)| (before + commit, *fault)).collect();
     (0..600).for_each(|n| pipeline.produce(n % 2, &n.to_string()));
     let names = pipeline.settings.layout.names.clone();
     pipeline.step_until("everything is taken in", |pipeline| {
@@ -274,6 +289,8 @@ fn run(filter: &str, program: Option<&str>, faults: &[(usize, Fault)]) -> Outcom
         totals.rejected += metadata.totals.rejected;
         totals.records += metadata.totals.records;
     }
+    let disturbed = pipeline.fold_orders.borrow().commits;
+    assert!(faults.iter().all(|(commit, _)| before + commit < disturbed), "every fault was met: {disturbed} commits");
     let header = |record: &touchstone::memory::OwnedRecord, name: &str| {
         let value = record.headers.iter().find(|(header, _)| header == name).and_then(|(_, value)| value.clone());
         String::from_utf8(value.unwrap_or_default()).unwrap()

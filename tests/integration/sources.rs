@@ -576,10 +576,21 @@ fn raised_lateness() -> Result<(), Failed> {
 }
 
 /// A threshold, a group-by and a window are changed over existing state: what the new ones miss is said, what did not
-/// change goes on whole.
+/// change goes on whole. It is known from the deltas that follow the last checkpoint, or, where none does, from that.
 fn definitions() -> Result<(), Failed> {
+    change_definitions(false)?;
+    change_definitions(true)
+}
+
+fn change_definitions(behind_a_checkpoint: bool) -> Result<(), Failed> {
     let mut pipeline = pipeline(1);
     let mut sent = traffic(&mut pipeline, &[0], 13);
+    if behind_a_checkpoint {
+        pipeline.clock.advance(6 * SECOND);
+        (0..20).for_each(|_| pipeline.step());
+        let merged = pipeline.committed_by_merge();
+        assert!(merged.iter().flatten().all(|(offset, memory)| memory.checkpoint == *offset), "{merged:?}");
+    }
     let changed = CONFIG.replace("group_by = ['all', 'queue']", "group_by = ['all', 'channel']").replace(
         "[[input]]",
         "[[windows]]\n    name = '5m'\n    size = '5m'\n    [metrics]\n    short_abandon = '9s'\n    [[input]]",
@@ -599,7 +610,10 @@ fn definitions() -> Result<(), Failed> {
     let since_ever = touchstone::engine::time::rfc3339(START); // of the first record
     assert!(of("touchpoints|1m|").contains(&since_ever), "{covered:?}");
     let last = |part: &str| covered.iter().rfind(|(key, _)| key.contains(part)).map(|(_, from)| from.clone());
-    assert_eq!(last("|channel|"), Some(from.clone()), "a group-by that was added");
+    // In the panes that were kept already: only the group-by is new there.
+    let added = covered.iter().filter(|(key, _)| key.starts_with("touchpoints|1m|") && key.contains("|channel|"));
+    let added: BTreeSet<&String> = added.map(|(_, from)| from).collect();
+    assert_eq!(added, [&from].into(), "a group-by that was added");
     assert_eq!(
         last("touchpoints|5m|").filter(|of| *of >= from),
         Some(from.clone()),
@@ -623,13 +637,29 @@ fn definitions() -> Result<(), Failed> {
 fn formats() -> Result<(), Failed> {
     let of = |format: u32| CONFIG.replace("[service]", &format!("[service]\n    format = {format}"));
     let mut pipeline = Pipeline::new(&of(1), 2, START);
+    let names = pipeline.settings.layout.names.clone();
     let mut sent = Vec::new();
     for format in [1, 2, 1, 2] {
+        let ends = [0, 1].map(|partition| pipeline.broker.bounds(&names.deltas, partition).map_or(0, |(_, end)| end));
         pipeline.reconfigure(&of(format));
         sent.extend(traffic(&mut pipeline, &[0, 1], 12));
-        let written = pipeline.committed_of(&pipeline.settings.group("fold"), "calls");
-        let magic = format!("touchstone-fold {format} ");
-        assert!(written.iter().flatten().all(|(_, text)| text.starts_with(&magic)), "{written:?}");
+        for (stage, topic) in [("fold", "calls"), ("merge", &names.deltas)] {
+            let written = pipeline.committed_of(&pipeline.settings.group(stage), topic);
+            let magic = format!("touchstone-{stage} {format} ");
+            assert!(written.iter().flatten().all(|(_, text)| text.starts_with(&magic)), "{written:?}");
+        }
+        // Each record of ours begins with the field of its format.
+        let is_of = |value: &[u8]| value.starts_with(&[8, u8::try_from(format).expect("1 or 2")]);
+        let mut deltas = pipeline.topic(&names.deltas);
+        deltas.retain(|record| record.offset >= ends[usize::from(record.partition == 1)]);
+        assert!(deltas.len() > 10, "{}", deltas.len());
+        assert!(deltas.iter().filter_map(|record| record.value.as_deref()).all(is_of), "in format {format}");
+        // Of the changelog what the binary before would read: the last record of each key.
+        let changelog = pipeline.topic(&names.changelog).into_iter();
+        let kept: BTreeMap<_, _> = changelog.map(|record| ((record.partition, record.key), record.value)).collect();
+        let of_another = kept.iter().filter(|(_, value)| value.as_ref().is_some_and(|value| !is_of(value)));
+        assert_eq!(of_another.count(), 0, "in format {format}: {kept:?}");
+        assert!(kept.len() > 4, "panes of some minutes, and the ledgers: {}", kept.len());
     }
     close(&mut pipeline);
     finals_are(&pipeline, &sent);

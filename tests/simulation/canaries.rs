@@ -4,10 +4,10 @@
 //! `TOUCHSTONE_CANARY`: so the copy is built once. A text that is not found, or found twice, is a failure: the canary
 //! has to follow the code.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use crate::copied::{Copied, replace};
+use crate::copied::{Copied, SWITCH_VARIABLE, add_switch, replace};
 
 /// Each in at most so many seeds.
 const SEEDS: u64 = 2_000;
@@ -214,15 +214,6 @@ const CANARIES: &[Canary] = &[
     },
 ];
 
-/// What the replacements ask; it goes to the end of `src/lib.rs`.
-const SWITCH: &str = r#"
-/// Whether this part of the crate is the broken one.
-pub fn canary(name: &str) -> bool {
-    static ALIVE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    ALIVE.get_or_init(|| std::env::var("TOUCHSTONE_CANARY").unwrap_or_default()) == name
-}
-"#;
-
 /// Builds the broken crate and sends every canary through the seeds; `only` those whose name contains it.
 pub fn act(only: &str) -> ExitCode {
     let program = match build() {
@@ -238,7 +229,7 @@ pub fn act(only: &str) -> ExitCode {
     for name in &names {
         let seeds = SEEDS.to_string();
         let mut command = Command::new(&program);
-        command.args(["--first-failure", "--seeds", &seeds]).env("TOUCHSTONE_CANARY", name);
+        command.args(["--first-failure", "--seeds", &seeds]).env(SWITCH_VARIABLE, name);
         let output = command.output().expect("it was built just now");
         let text = String::from_utf8_lossy(&output.stdout);
         let caught = text.lines().find(|line| line.starts_with("seed ") && line.contains(" failed: "));
@@ -259,14 +250,15 @@ fn build() -> Result<PathBuf, String> {
     let copied = Copied {
         name: "canaries",
         directories: &["tests/simulation", "tests/integration"],
-        target: "simulation",
+        links: &[],
+        targets: &["simulation"],
+        program: "simulation",
         cargo: &["test", "--no-run", "--test", "simulation"],
     };
     copied.build(|sources| {
         for Canary { name, file, text, replacement } in CANARIES {
             replace(sources, file, text, replacement).map_err(|error| format!("canary {name}: {error}"))?;
         }
-        sources.get_mut(Path::new("src/lib.rs")).ok_or("there is no src/lib.rs")?.push_str(SWITCH);
-        Ok(())
+        add_switch(sources)
     })
 }

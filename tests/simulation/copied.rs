@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,8 +15,12 @@ pub struct Copied<'a> {
     pub name: &'a str,
     /// What is copied beside the sources, the configuration and the manifest.
     pub directories: &'a [&'a str],
-    /// A word by which the one table of the manifest is known that says what is built.
-    pub target: &'a str,
+    /// What is not changed, and linked to.
+    pub links: &'a [&'a str],
+    /// Words by which the tables of the manifest are known that say what is built.
+    pub targets: &'a [&'a str],
+    /// The target whose program is asked for.
+    pub program: &'a str,
     /// The arguments of cargo that build it.
     pub cargo: &'a [&'a str],
 }
@@ -44,6 +49,14 @@ impl Copied<'_> {
             let written = fs::create_dir_all(path.parent().unwrap_or(&copy)).and_then(|()| fs::write(&path, text));
             written.map_err(|error| format!("{}: {error}", path.display()))?;
         }
+        for link in self.links {
+            let at = copy.join(link);
+            if !at.exists() {
+                let made =
+                    fs::create_dir_all(at.parent().unwrap_or(&copy)).and_then(|()| symlink(root.join(link), &at));
+                made.map_err(|error| format!("{}: {error}", at.display()))?;
+            }
+        }
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
         let built = Command::new(cargo)
             .current_dir(&copy)
@@ -58,13 +71,14 @@ impl Copied<'_> {
         let messages = String::from_utf8_lossy(&built.stdout);
         let executable = |line: &str| {
             let message: serde_json::Value = serde_json::from_str(line).ok()?;
+            (message["target"]["name"] == self.program).then_some(())?;
             Some(PathBuf::from(message["executable"].as_str()?))
         };
         messages.lines().find_map(executable).ok_or_else(|| "cargo names no executable".into())
     }
 
     /// Gives package and program names of their own, or they would take the crate's place in the target directory; of
-    /// its targets one is left.
+    /// its targets those asked for are left.
     fn rename(&self, sources: &mut Sources) -> Result<(), String> {
         let manifest = sources.get_mut(Path::new("Cargo.toml")).ok_or("there is no Cargo.toml")?;
         let package = format!("name = \"touchstone-{}\"", self.name);
@@ -72,7 +86,8 @@ impl Copied<'_> {
             .replacen("name = \"touchstone\"", &package, 1)
             .replace("default-run = \"touchstone\"", "autobins = false\nautotests = false\nautobenches = false")
             .replace("name = \"touchstone\"\npath", &format!("{package}\npath"));
-        let of_another_target = |table: &&str| table.starts_with("[[") && !table.contains(self.target);
+        let is_wanted = |table: &str| self.targets.iter().any(|target| table.contains(target));
+        let of_another_target = |table: &&str| table.starts_with("[[") && !is_wanted(table);
         let kept: Vec<&str> = head.split("\n\n").filter(|table| !of_another_target(table)).collect();
         *manifest = kept.join("\n\n");
         Ok(())
@@ -89,6 +104,25 @@ pub fn replace(sources: &mut Sources, file: &str, text: &str, replacement: &str)
     *source = source.replacen(text, replacement, 1);
     Ok(())
 }
+
+/// What the replacements ask, at the end of `src/lib.rs`; which part is the broken one is chosen at run time.
+#[allow(dead_code, reason = "not for those who replace for good")]
+pub fn add_switch(sources: &mut Sources) -> Result<(), String> {
+    sources.get_mut(Path::new("src/lib.rs")).ok_or("there is no src/lib.rs")?.push_str(SWITCH);
+    Ok(())
+}
+
+/// Says to the programs of a copy which part is the broken one.
+#[allow(dead_code, reason = "not for those who replace for good")]
+pub const SWITCH_VARIABLE: &str = "TOUCHSTONE_CANARY";
+
+const SWITCH: &str = r#"
+/// Whether this part of the crate is the broken one.
+pub fn canary(name: &str) -> bool {
+    static ALIVE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    ALIVE.get_or_init(|| std::env::var("TOUCHSTONE_CANARY").unwrap_or_default()) == name
+}
+"#;
 
 fn gather(root: &Path, directory: &Path, sources: &mut Sources) -> Result<(), String> {
     let entries = fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
