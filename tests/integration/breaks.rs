@@ -1,6 +1,6 @@
 //! Breaks: the crate, broken on purpose in one place at a time, must turn the tests red that promise that place.
 //!
-//!     cargo test --test integration -- --breaks          every break; =NAME for those whose name contains it
+//!     cargo test --test integration -- --breaks          every break; =NAME,.. for those whose name contains one
 //!
 //! As the simulator's canaries: the sources are copied, every replacement is made at once, which of them is alive is
 //! chosen at run time, so the copy is built once. A text that is not found, or found twice, is a failure: the break has
@@ -68,7 +68,7 @@ fn breaks() -> impl Iterator<Item = &'static Break> {
         .flatten()
 }
 
-/// What of the breaks is asked for, if any of them is: those whose name contains it.
+/// What of the breaks is asked for, if any of them is: those whose name contains one of these, between commas.
 pub fn asked_for() -> Option<String> {
     let argument = std::env::args().find(|argument| argument.starts_with("--breaks"))?;
     Some(argument.split_once('=').map_or(String::new(), |(_, only)| only.to_string()))
@@ -96,8 +96,11 @@ pub fn act(only: &str) -> ExitCode {
 fn show_all(only: &str) -> Result<(usize, usize), String> {
     let program = build()?;
     let mut chosen: Vec<(&str, &str)> =
-        breaks().filter(|one| one.name.contains(only)).flat_map(Break::shown_to).collect();
+        breaks().filter(|one| only.split(',').any(|part| one.name.contains(part))).flat_map(Break::shown_to).collect();
     chosen.dedup();
+    if chosen.is_empty() {
+        return Err(format!("no break is called {only}"));
+    }
     is_healthy(&program, chosen.iter().map(|(_, test)| *test).collect())?;
     let mut green = 0;
     for (name, test) in &chosen {

@@ -342,6 +342,7 @@ fn a_lost_position_is_assigned_as_lost(rig: &Rig) {
     assert_eq!((lost.position, &lost.committed), (1, &Some((1, "one".to_owned()))));
     assert!(lost.lost.as_ref().is_some_and(|lost| lost.contains("offset 1")), "{lost:?}");
     second.poll_for(Duration::from_millis(300));
+    assert_eq!(second.revocations, 0, "it was lost from the first, not found to be so later");
     assert_eq!(second.values(), ["other"]);
     second.link.close();
 }

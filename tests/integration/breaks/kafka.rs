@@ -40,15 +40,16 @@ pub(super) const BREAKS: &[Break] = &[
         replacement: r#"matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) && !crate::canary("fencing_unknown")"#,
         tests: &["kafka::a_second_link_fences_the_first"],
     },
-    // Commits go out under the membership of now, not under the one that was heard of.
+    // Commits go out under the membership of a consumer that has joined nothing.
     Break {
-        name: "present_membership",
+        name: "membership_of_nobody",
         file: "src/kafka/link.rs",
-        text: "let group = member.context().metadata();",
-        replacement: r#"let group = match crate::canary("present_membership") {
-            true => member.group_metadata().map(std::sync::Arc::new),
-            false => member.context().metadata(),
-        };"#,
+        text: r#"let group = group.ok_or_else(|| CommitError::Aborted("the membership in the group was lost".into()))?;"#,
+        replacement: r#"let group = match &self.aside {
+            Some(aside) if crate::canary("membership_of_nobody") => aside.group_metadata().map(std::sync::Arc::new),
+            _ => group,
+        };
+        let group = group.ok_or_else(|| CommitError::Aborted("the membership in the group was lost".into()))?;"#,
         tests: &["kafka::an_old_generation_cannot_commit"],
     },
     // Nobody is told what was taken away.
