@@ -36,11 +36,6 @@ impl Feed {
         Feed { stop, written, thread }
     }
 
-    /// How many were written.
-    pub fn count(&self) -> usize {
-        self.written.lock().expect("no thread panics while it holds this lock").len()
-    }
-
     /// Ends it: when event time ended, and everything that was written.
     pub fn end(mut self) -> Result<(i64, Vec<(String, String)>), Failed> {
         self.stop.store(true, Ordering::SeqCst);

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::Failed;
 use rdkafka::admin::{AdminOptions, NewPartitions};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::cluster::{Cluster, signal};
 use crate::feed::{self, Feed};
@@ -35,6 +37,8 @@ pub struct Storm {
     services: BTreeMap<String, Service>,
     feed: Feed,
     partitions: i32,
+    /// Asks what the input holds.
+    probe: BaseConsumer,
 }
 
 impl Storm {
@@ -71,7 +75,8 @@ impl Storm {
         };
         let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
         let feed = Feed::start(&address, &setup.names["input"], now - 24 * 3_600_000, RATE);
-        Ok(Storm { cluster, setup, services: BTreeMap::new(), feed, partitions: 4 })
+        let probe = ClientConfig::new().set("bootstrap.servers", &address).set("group.id", "probe").create()?;
+        Ok(Storm { cluster, setup, services: BTreeMap::new(), feed, partitions: 4, probe })
     }
 
     fn launch(&mut self, name: &str) {
@@ -101,11 +106,24 @@ impl Storm {
         self.services.values().map(|service| service.sum("touchstone_items_total", "")).sum()
     }
 
-    /// Waits until more is taken in than was written when it was asked: whatever happened is over.
+    /// How many records the input holds; `None` while a partition has no leader.
+    fn written(&self) -> Option<f64> {
+        let end =
+            |partition| self.probe.fetch_watermarks(&self.setup.names["input"], partition, Duration::from_secs(5));
+        let ends: Result<Vec<_>, _> = (0..self.partitions).map(end).collect();
+        Some(ends.ok()?.iter().map(|(_, end)| *end as f64).sum())
+    }
+
+    /// Waits until the traffic goes on, and then until all that it has written is taken in: whatever happened is over.
     pub fn go_on(&self, what: &str) -> Result<(), Failed> {
+        let (mut least, mut written) = (None, 0.0);
+        wait_for("the traffic goes on", Duration::from_secs(240), || {
+            let Some(now) = self.written() else { return false };
+            written = now;
+            now >= *least.get_or_insert(now + 200.0)
+        })?;
         let started = Instant::now();
-        let written = self.feed.count().max(500) as f64;
-        wait_for(what, Duration::from_secs(90), || self.taken() > written)
+        wait_for(what, Duration::from_secs(90), || self.taken() >= written)
             .map_err(|error| format!("{error}: {} of {written}\n{}", self.taken(), described(&self.services)))?;
         println!("    {:>5.1} s  {what}", started.elapsed().as_secs_f64());
         Ok(())
