@@ -108,8 +108,10 @@ impl Storm {
 
     /// How many records the input holds; `None` while a partition has no leader.
     fn written(&self) -> Option<f64> {
-        let end =
-            |partition| self.probe.fetch_watermarks(&self.setup.names["input"], partition, Duration::from_secs(5));
+        let topic = &self.setup.names["input"];
+        // A client that has asked before would deny a partition that was added since.
+        self.probe.fetch_metadata(Some(topic), Duration::from_secs(5)).ok()?;
+        let end = |partition| self.probe.fetch_watermarks(topic, partition, Duration::from_secs(5));
         let ends: Result<Vec<_>, _> = (0..self.partitions).map(end).collect();
         Some(ends.ok()?.iter().map(|(_, end)| *end as f64).sum())
     }
