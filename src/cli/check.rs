@@ -72,7 +72,7 @@ fn series(settings: &Settings) -> BTreeMap<String, (usize, usize)> {
             .sum();
         let counts = set.set.shape().counts.iter().filter(|count| count.published).count();
         let group_by = &set.group_bys[*by];
-        let most = if group_by.dimensions.is_empty() { 1 } else { plan.values_max + 1 };
+        let most = plan.slices_max(group_by);
         let entry = series.entry(group_by.name.clone()).or_insert((0, most));
         entry.0 += figures + counts + 4;
     }

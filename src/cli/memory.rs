@@ -85,7 +85,7 @@ fn slices(settings: &Settings) -> BTreeMap<String, (usize, usize, usize)> {
         for group_by in &set.group_bys {
             let levels = (0..plan.geometry.levels().len()).filter(|level| plan.keeps(*level, group_by));
             let panes: usize = levels.map(|level| panes(settings, level)).sum();
-            let most = if group_by.dimensions.is_empty() { 1 } else { plan.values_max + 1 };
+            let most = plan.slices_max(group_by);
             let entry = slices.entry(group_by.name.clone()).or_insert((0, 0, most));
             entry.0 += panes;
             entry.1 += panes * bytes;

@@ -200,6 +200,11 @@ impl Plan {
         self.geometry.levels()[level] != Level::Ever || self.ever_everywhere || group_by.is_wide()
     }
 
+    /// The most slices a group-by can have: one, or the most distinct values and those past it together.
+    pub fn slices_max(&self, group_by: &GroupBy) -> usize {
+        if group_by.dimensions.is_empty() { 1 } else { self.values_max + 1 }
+    }
+
     /// The deltas partition that owns a group-by of a metric set: XXH64 of `set/group-by`.
     pub fn partition(&self, set: &str, group_by: &str) -> i32 {
         let hash = xxh64(format!("{set}/{group_by}").as_bytes(), 0);

@@ -161,9 +161,9 @@ impl Folding {
                 let reach = self.view.reach(&self.plan, task.input).watermark;
                 task.limit = limit(reach, *max_skew_ms);
                 task.aligned = may_take(task.fold.watermark(), task.limit);
-                let since = task.held_since.filter(|_| !task.aligned).unwrap_or(monotonic);
-                task.held_since = Some(since);
-                if monotonic - since > STANDSTILL_MS {
+                if task.aligned {
+                    task.held_since = None;
+                } else if monotonic - *task.held_since.get_or_insert(monotonic) > STANDSTILL_MS {
                     // Merge may have come no further because what this source said last was torn off: it would never
                     // find out from a source that waits for it.
                     task.fold.say_again();

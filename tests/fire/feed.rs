@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::Failed;
 use rdkafka::config::ClientConfig;
@@ -15,6 +15,11 @@ use crate::events;
 
 /// How much faster than the clock event time runs.
 pub const SPEED: i64 = 60;
+
+/// Now, in ms since the epoch.
+pub fn now() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
 
 /// What was written, in order: (key, event as JSON).
 type Written = Arc<Mutex<Vec<(String, String)>>>;

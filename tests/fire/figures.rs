@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use touchstone::touchpoint::{Dimension, Outcome};
 
 use crate::cluster::Cluster;
 use crate::events::{self, json};
+use crate::feed::now;
 use crate::process::{Service, wait_for};
 use crate::setup::{Setup, Shape};
 use crate::storm::Storm;
@@ -24,10 +24,6 @@ const DAY: i64 = 24 * HOUR;
 
 /// Partitions of the input.
 const PARTITIONS: i32 = 4;
-
-fn now() -> Result<i64, Failed> {
-    Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
-}
 
 /// Writes to partitions of our choice.
 struct Writer<'a> {
@@ -94,7 +90,7 @@ pub fn restore(cells: usize) -> Result<(), Failed> {
                [[windows]]\nname = \"15m\"\nsize = \"15m\"\nslide = \"5m\"\n",
     })?;
     let writer = Writer::new(&setup)?;
-    let begin = now()? / DAY * DAY - DAY;
+    let begin = now() / DAY * DAY - DAY;
     let mut service = setup.start("one");
     let mut number = 0;
     let held = |service: &Service| service.sum("touchstone_cells", "");
@@ -120,19 +116,8 @@ pub fn restore(cells: usize) -> Result<(), Failed> {
         } else {
             service.kill();
         }
-        let stable: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &address)
-            .set("group.id", "restore")
-            .set("isolation.level", "read_committed")
-            .create()?;
-        let end = || -> i64 {
-            let end = |partition| {
-                stable
-                    .fetch_watermarks(&setup.names["aggregates"], partition, Duration::from_secs(10))
-                    .map_or(0, |e| e.1)
-            };
-            (0..4).map(end).sum()
-        };
+        let stable = setup.reader("read_committed");
+        let end = || setup.ends(&stable, "aggregates").map_or(0, |ends| ends.iter().sum::<i64>());
         let published = end();
         let again = number;
         for partition in 0..PARTITIONS {
@@ -256,7 +241,7 @@ pub fn backlog(days: usize) -> Result<(), Failed> {
         })?;
         let writer = Writer::new(&setup)?;
         let span = days as i64 * DAY;
-        let begin = now()? / HOUR * HOUR - span - HOUR;
+        let begin = now() / HOUR * HOUR - span - HOUR;
         for number in 0..10 * EACH {
             for partition in 0..PARTITIONS {
                 if partition > 0 && !number.is_multiple_of(10) {

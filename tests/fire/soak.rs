@@ -1,10 +1,11 @@
 //! A steady load for a long time: memory, descriptors and threads must not grow.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 
 use crate::cluster::Cluster;
+use crate::feed;
 use crate::process;
 use crate::setup::{Setup, Shape};
 
@@ -51,10 +52,9 @@ pub fn steady(minutes: usize) -> Result<(), Failed> {
     let config = setup.config.to_string_lossy().into_owned();
     // As many events as the time takes, stamped with the time they are made at.
     let seconds = 60 * minutes;
-    let start =
-        touchstone::engine::time::rfc3339(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?);
+    let start = touchstone::engine::time::rfc3339(feed::now());
     let (count, span) = ((20_000 * seconds).to_string(), format!("{seconds}s"));
-    let mut feed = std::process::Command::new(process::PROGRAM)
+    let mut traffic = std::process::Command::new(process::PROGRAM)
         .args(["generate", "--config", &config, "--input", "calls", "--rate", RATE, "--count", &count])
         .args(["--clean", "--start", &start, "--duration", &span])
         .spawn()?;
@@ -75,8 +75,8 @@ pub fn steady(minutes: usize) -> Result<(), Failed> {
             points.push((minute, resident));
         }
     }
-    let _ = feed.kill();
-    let _ = feed.wait();
+    let _ = traffic.kill();
+    let _ = traffic.wait();
     let taken = service.sum("touchstone_items_total", "");
     let (slope, error) = slope(&points);
     let mean = points.iter().map(|point| point.1).sum::<f64>() / points.len() as f64;

@@ -1,29 +1,14 @@
 //! How long read-committed readers stand still when a process is killed inside a commit: with its own name it takes its
 //! transaction over at once; under another name the transaction's time must run out.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::cluster::Cluster;
-use crate::feed::Feed;
+use crate::feed::{self, Feed};
 use crate::process::wait_for;
 use crate::setup::{Setup, Shape};
-
-fn consumer(address: &str, isolation: &str) -> BaseConsumer {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", address).set("group.id", "stalls").set("isolation.level", isolation);
-    config.create().unwrap()
-}
-
-/// Where the deltas partitions end for a consumer.
-fn ends(consumer: &BaseConsumer, topic: &str) -> Vec<i64> {
-    let end =
-        |partition| consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).map_or(-1, |(_, end)| end);
-    (0..4).map(end).collect()
-}
 
 /// Kills until so many of each kind were inside a commit; prints how long readers stood still.
 pub fn measure(count: usize) -> Result<(), Failed> {
@@ -38,10 +23,8 @@ pub fn measure(count: usize) -> Result<(), Failed> {
         input: "",
         more: "",
     })?;
-    let (stable, all) = (consumer(&address, "read_committed"), consumer(&address, "read_uncommitted"));
-    let deltas = setup.names["deltas"].clone();
-    let begin = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())? - 24 * 3_600_000;
-    let feed = Feed::start(&address, &setup.names["input"], begin, 1_000);
+    let (stable, all) = (setup.reader("read_committed"), setup.reader("read_uncommitted"));
+    let feed = Feed::start(&address, &setup.names["input"], feed::now() - 24 * 3_600_000, 1_000);
     let mut number = 0;
     let mut service = setup.start("p-0");
     for (kind, same) in [("the same name", true), ("another name", false)] {
@@ -56,8 +39,12 @@ pub fn measure(count: usize) -> Result<(), Failed> {
             service.kill();
             kills += 1;
             let killed = Instant::now();
-            let written = ends(&all, &deltas);
-            let is_read = || ends(&stable, &deltas).iter().zip(&written).all(|(stable, written)| stable >= written);
+            let written = setup.ends(&all, "deltas")?;
+            let is_read = || {
+                setup
+                    .ends(&stable, "deltas")
+                    .is_ok_and(|stable| stable.iter().zip(&written).all(|(stable, all)| stable >= all))
+            };
             let inside = !is_read();
             number += u64::from(!same);
             service = setup.start(&format!("p-{number}"));

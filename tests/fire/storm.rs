@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use rdkafka::admin::{AdminOptions, NewPartitions};
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::BaseConsumer;
 
 use crate::cluster::{Cluster, signal};
 use crate::feed::{self, Feed};
@@ -73,9 +72,8 @@ impl Storm {
                 Err(_) => std::thread::sleep(Duration::from_secs(1)),
             }
         };
-        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
-        let feed = Feed::start(&address, &setup.names["input"], now - 24 * 3_600_000, RATE);
-        let probe = ClientConfig::new().set("bootstrap.servers", &address).set("group.id", "probe").create()?;
+        let feed = Feed::start(&address, &setup.names["input"], feed::now() - 24 * 3_600_000, RATE);
+        let probe = setup.reader("read_uncommitted");
         Ok(Storm { cluster, setup, services: BTreeMap::new(), feed, partitions: 4, probe })
     }
 
@@ -108,12 +106,7 @@ impl Storm {
 
     /// How many records the input holds; `None` while a partition has no leader.
     fn written(&self) -> Option<f64> {
-        let topic = &self.setup.names["input"];
-        // A client that has asked before would deny a partition that was added since.
-        self.probe.fetch_metadata(Some(topic), Duration::from_secs(5)).ok()?;
-        let end = |partition| self.probe.fetch_watermarks(topic, partition, Duration::from_secs(5));
-        let ends: Result<Vec<_>, _> = (0..self.partitions).map(end).collect();
-        Some(ends.ok()?.iter().map(|(_, end)| *end as f64).sum())
+        Some(self.setup.ends(&self.probe, "input").ok()?.iter().sum::<i64>() as f64)
     }
 
     /// Waits until the traffic goes on, and then until all that it has written is taken in: whatever happened is over.

@@ -12,7 +12,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -144,7 +144,8 @@ impl Setup {
         producer.flush(Duration::from_secs(30)).unwrap();
     }
 
-    fn reader(&self, isolation: &str) -> BaseConsumer {
+    /// A consumer that joins no group.
+    pub fn reader(&self, isolation: &str) -> BaseConsumer {
         ClientConfig::new()
             .set("bootstrap.servers", &self.address)
             .set("group.id", unique("reader"))
@@ -155,23 +156,24 @@ impl Setup {
             .unwrap()
     }
 
+    /// Where the partitions of a topic end for a consumer: one of read-committed ends before an open transaction.
+    pub fn ends(&self, consumer: &BaseConsumer, topic: &str) -> KafkaResult<Vec<i64>> {
+        let (topic, patience) = (&self.names[topic], Duration::from_secs(10));
+        // A client that has asked before would deny a partition that was added since.
+        let partitions = consumer.fetch_metadata(Some(topic), patience)?.topics()[0].partitions().len();
+        (0..partitions).map(|partition| Ok(consumer.fetch_watermarks(topic, partition as i32, patience)?.1)).collect()
+    }
+
     /// Every record of a topic, as a read-committed consumer sees it: (key, value), by partition and offset. What is in
     /// an open transaction when it is asked for is waited for: the end of one is written after it is acknowledged.
     pub fn read(&self, topic: &str) -> Vec<(String, String)> {
         let (consumer, uncommitted) = (self.reader("read_committed"), self.reader("read_uncommitted"));
-        let topic = &self.names[topic];
-        let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
-        let partitions = metadata.topics()[0].partitions().len();
-        for partition in 0..partitions {
-            let end = |consumer: &BaseConsumer| {
-                consumer.fetch_watermarks(topic, partition as i32, Duration::from_secs(10)).map(|(_, end)| end)
-            };
-            let all = end(&uncommitted).unwrap();
-            process::wait_for("no transaction is open", Duration::from_secs(60), || {
-                end(&consumer).is_ok_and(|stable| stable >= all)
-            })
-            .unwrap_or_else(|error| panic!("{topic}-{partition}: {error:?}"));
-        }
+        let all = self.ends(&uncommitted, topic).unwrap();
+        process::wait_for("no transaction is open", Duration::from_secs(60), || {
+            self.ends(&consumer, topic).is_ok_and(|stable| stable.iter().zip(&all).all(|(stable, all)| stable >= all))
+        })
+        .unwrap_or_else(|error| panic!("{topic}: {error:?}"));
+        let (topic, partitions) = (&self.names[topic], all.len());
         let mut list = TopicPartitionList::new();
         for partition in 0..partitions {
             list.add_partition_offset(topic, partition as i32, Offset::Beginning).unwrap();

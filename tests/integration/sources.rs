@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         trial("a_partition_added_later_loses_nothing", added_later),
         trial("nobody_joins_while_a_merge_task_is_halted", nobody_joins),
         trial("a_source_waits_for_those_behind", waits),
+        trial("what_a_source_said_last_and_was_lost_is_found_while_it_waits", last_word_lost),
         trial("a_new_epoch_begins_anew", new_epoch),
         trial("an_epoch_that_has_passed_halts", epoch_behind),
         trial("expired_offsets_halt_one_task", expired),
@@ -272,6 +273,29 @@ fn waits() -> Result<(), Failed> {
     pipeline.produce(1, &json(&visit("two", START)));
     pipeline.fold_orders.borrow_mut().unproved = None;
     pipeline.step_until("both are taken in", |pipeline| taken(pipeline) == 180);
+    Ok(())
+}
+
+/// The offset of a record that moves time by hours is committed, its deltas are lost. The source waits for merge, which
+/// has not heard of those hours: it says again where it stands, and merge finds the gap.
+fn last_word_lost() -> Result<(), Failed> {
+    let mut pipeline = Pipeline::new(&CONFIG.replace("[timing]", "[timing]\n    max_skew = '10m'"), 1, START);
+    traffic(&mut pipeline, &[0], 12);
+    pipeline.crash();
+    let (offset, mut memory) = pipeline.committed().swap_remove(0).ok_or("committed")?;
+    memory.watermark = memory.watermark.map(|watermark| watermark + 120 * MINUTE);
+    (memory.totals.records, memory.totals.accepted) = (memory.totals.records + 1, memory.totals.accepted + 1);
+    (0..3).for_each(|index| pipeline.produce(0, &json(&visit(&format!("ahead-{index}"), START + 120 * MINUTE))));
+    let group = pipeline.settings.group("fold");
+    pipeline.broker.set_committed(&group, "calls", 0, Some((offset + 1, memory.encode(Format::LATEST))))?;
+    // Silence moves no time.
+    pipeline.fold_orders.borrow_mut().unproved = Some(crate::pipeline::Unproved::NoAnswer);
+    pipeline.clock.advance(5_000);
+    (0..100).for_each(|_| pipeline.step());
+    assert!(pipeline.board.look().sources[&(0, 0)].held && pipeline.halted().is_empty());
+    pipeline.step_until("both merge tasks are halted", |pipeline| pipeline.halted().len() == 2);
+    let gap = |partition| (("merge", partition), "ledger_gap".to_string());
+    assert_eq!(halted(&pipeline), [gap(0), gap(1)].into());
     Ok(())
 }
 

@@ -42,6 +42,14 @@ pub(super) const BREAKS: &[Break] = &[
     reach.map_or(i64::MIN, |reach| reach.saturating_add(max_skew_ms))"#,
         tests: &["sources::a_source_waits_for_those_behind"],
     },
+    // A source that is held says nothing until it may go on.
+    Break {
+        name: "held_says_nothing",
+        file: "src/pipeline/announcing.rs",
+        text: "> STANDSTILL_MS {\n                    // Merge may",
+        replacement: "> STANDSTILL_MS && !crate::canary(\"held_says_nothing\") {\n                    // Merge may",
+        tests: &["sources::what_a_source_said_last_and_was_lost_is_found_while_it_waits"],
+    },
     // A new epoch goes on where the one before stood.
     Break {
         name: "epoch_goes_on",
