@@ -5,41 +5,23 @@
 
 use super::alignment::{AlignmentSettings, MergeView, may_take};
 use super::board::{Board, Condition, SourceStatus};
+use super::input::{InputSettings, items};
 use super::letter::{Why, letter};
 use super::link::{Assigned, Commit, Link, LinkError, Output, PartitionId, Reader};
 use super::stage::{Begun, Fault, Stage};
-use super::waiting::{Mappers, Waiting, refused};
+use super::waiting::{Mappers, Waiting};
 use crate::engine::accumulator::OTHER;
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::plan::Plan;
 use crate::engine::section::Phase;
 use crate::engine::slice::NONE;
 use crate::engine::stage::{Fold, Judged};
-use crate::mapping::{Mapped, Mapping};
+use crate::mapping::Mapped;
 use crate::record::{KeptRecord, Record};
-use crate::touchpoint::{DecodeContext, Dimension, Item, Limits, Touchpoint, decode, decode_event};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::touchpoint::{Dimension, Item, Touchpoint};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// One input as its records are read.
-#[derive(Clone)]
-pub struct InputSettings {
-    /// Its topic; empty for files.
-    pub topic: String,
-    /// Whether its records are rows of files, named by [`FILE_HEADER`] and [`ROW_HEADER`].
-    pub from_files: bool,
-    /// The filter that makes touchpoints of foreign records.
-    pub mapping: Option<Arc<Mapping>>,
-    /// How far an event may lie after its record's timestamp, ms.
-    pub max_future_ms: i64,
-    /// The largest record that is looked at, bytes.
-    pub record_bytes_max: usize,
-    /// Whether a source without a committed offset begins at the log's beginning.
-    pub from_beginning: bool,
-    /// Records that are stepped over, as (partition, offset): skipped unread.
-    pub skip_offsets: BTreeSet<(i32, i64)>,
-}
 
 /// What folding needs to know beyond the plan.
 #[derive(Clone)]
@@ -64,15 +46,6 @@ pub struct FoldSettings {
     /// How sources are announced and held together; `None`: neither.
     pub alignment: Option<AlignmentSettings>,
 }
-
-/// The header that names the file a row came from.
-pub const FILE_HEADER: &str = "file";
-
-/// The header that holds the row's number.
-pub const ROW_HEADER: &str = "row";
-
-/// The header of a row that could not be read: the reason, `|`, the detail.
-pub const REJECTION_HEADER: &str = "rejected";
 
 /// The most channels that the newest event time is told apart by.
 const CHANNELS_MAX: usize = 100;
@@ -256,31 +229,6 @@ impl Folding {
             let lag = posted.sources.get(&key).and_then(|before| before.lag);
             posted.sources.insert(key, SourceStatus { lag, ..status });
         });
-    }
-}
-
-/// Hands over every item of a record, with its index. `mapped` is what the input's mapping made of it, where it has one.
-pub fn items(
-    input: &InputSettings,
-    record: &Record<'_>,
-    now: i64,
-    mapped: Option<&Mapped>,
-    each: &mut dyn FnMut(&Item<'_>, usize),
-) {
-    let limits = Limits { record_bytes_max: input.record_bytes_max };
-    let context = DecodeContext { now, max_future_ms: input.max_future_ms, limits };
-    match mapped {
-        None => match refused(input, record) {
-            Some(rejection) => each(&Item::Rejected(rejection), 0),
-            None => each(&decode(record, &context), 0),
-        },
-        Some(Err(rejection)) => each(&Item::Rejected(rejection.clone()), 0),
-        Some(Ok(events)) if events.is_empty() => each(&Item::Skipped, 0),
-        Some(Ok(events)) => {
-            for (index, event) in events.iter().enumerate() {
-                each(&decode_event(event, record.timestamp, &context), index);
-            }
-        }
     }
 }
 

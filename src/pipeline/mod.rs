@@ -7,6 +7,7 @@ mod announcing;
 pub mod board;
 mod deltas;
 pub mod folding;
+pub mod input;
 mod letter;
 pub mod link;
 pub mod merging;

@@ -4,10 +4,10 @@
 //! wait in their task, in their order, and are mapped together before anything else happens to the tasks. A record that
 //! takes the mapper's time away must not take the worker's: after two seconds the rest goes on waiting.
 
-use super::folding::{FILE_HEADER, InputSettings, REJECTION_HEADER, ROW_HEADER};
+use super::input::{FILE_HEADER, InputSettings, ROW_HEADER, refused, text};
 use crate::mapping::{Mapped, Mapper, MappingLimits, NoMapper, Provenance};
 use crate::record::{Header, KeptRecord, Record};
-use crate::touchpoint::{Limits, RejectReason, Rejection};
+use crate::touchpoint::Limits;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
@@ -93,17 +93,6 @@ pub fn map(
     let mut mapped = mapper.map(&foreign.collect::<Vec<_>>(), enough)?.into_iter();
     let outcome = |(partition, record): &(i32, Record<'_>)| known(*partition, record).or_else(|| mapped.next());
     Ok(records.iter().map_while(outcome).collect())
-}
-
-/// What the reader of files has found wrong with a row.
-pub(super) fn refused(input: &InputSettings, record: &Record<'_>) -> Option<Rejection> {
-    let header = record.header(REJECTION_HEADER).filter(|_| input.from_files)?;
-    let (reason, detail) = text(Some(header)).split_once('|').unwrap_or_default();
-    Some(Rejection::new(RejectReason::parse(reason).unwrap_or(RejectReason::NotJson), detail))
-}
-
-fn text(value: Option<&[u8]>) -> &str {
-    value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()
 }
 
 impl Mappers {

@@ -5,7 +5,7 @@ use super::setup::{DELTAS, LATE, Setup};
 use crate::files::{FileError, FileFormat, InputFile};
 use crate::mapping::{Mapped, Mapper};
 use crate::memory::{Broker, NewRecord};
-use crate::pipeline::folding::{FILE_HEADER, InputSettings, REJECTION_HEADER, ROW_HEADER, items};
+use crate::pipeline::input::{FILE_HEADER, InputSettings, REJECTION_HEADER, ROW_HEADER, items};
 use crate::pipeline::link::{
     Assigned, Commit, CommitError, Link, LinkError, Output, PartitionId, Reader, Rebalance, Take,
 };
