@@ -12,6 +12,10 @@ use super::time::MINUTE;
 /// Many small tables instead of one, so that growing one does not double the memory of all.
 const SHARDS: usize = 64;
 
+/// How many remembered ids are looked at for each one that is learned, to let those go that are too old: about a
+/// quarter more are then in memory than count, and no commit has more to do than another.
+const SWEEP: usize = 4;
+
 /// What a remembered id takes in memory, in bytes: its entry in a table that is half full at the worst, and its way
 /// back until the next commit.
 pub const ID_BYTES: usize = 60;
@@ -85,6 +89,8 @@ pub struct Ids {
     /// How many ids the bound pushed out.
     pushed_out: i64,
     live: usize,
+    /// Which shard is swept next, and how many ids may be looked at for that.
+    sweep: (usize, usize),
 }
 
 impl Ids {
@@ -101,6 +107,7 @@ impl Ids {
             committed_floor: i64::MIN,
             pushed_out: 0,
             live: 0,
+            sweep: (0, 0),
         }
     }
 
@@ -155,6 +162,7 @@ impl Ids {
 
     /// What was learned is certain. Lets ids go that lie before `horizon`, the committed one.
     pub fn committed(&mut self, horizon: i64) {
+        let learned = self.journal.len();
         self.journal.clear();
         self.pushed.clear();
         self.committed_floor = self.floor;
@@ -168,13 +176,30 @@ impl Ids {
             }
             self.live -= entry.remove().ids;
         }
-        let held: usize = self.shards.iter().map(HashTable::len).sum();
-        if held > 2 * self.live + 1024 {
-            for shard in &mut self.shards {
-                shard.retain(|have| have.time() >= oldest);
+        self.sweep(learned, oldest);
+    }
+
+    /// Lets old ids go, a shard at a time: what it may look at is earned by learning.
+    fn sweep(&mut self, learned: usize, oldest: i64) {
+        let (mut next, mut earned) = self.sweep;
+        earned += SWEEP * learned;
+        // Where nothing is learned any more one shard is looked at all the same.
+        for _ in 0..if learned == 0 { 1 } else { SHARDS } {
+            let shard = &mut self.shards[next];
+            if learned > 0 && shard.len() > earned {
+                break;
+            }
+            earned = earned.saturating_sub(shard.len());
+            shard.retain(|have| have.time() >= oldest);
+            // A quiet night gives back what a busy day took.
+            if shard.capacity() > 1024 && shard.len() < shard.capacity() / 4 {
                 shard.shrink_to(shard.len() * 2, |have| have.low);
             }
+            next = (next + 1) % SHARDS;
         }
+        // What is earned while there is little to look at is not saved up for a long look later.
+        let largest = self.shards.iter().map(HashTable::len).max().unwrap_or(0);
+        self.sweep = (next, earned.min(largest + SWEEP * learned));
     }
 
     /// Forgets what was learned since the last commit.

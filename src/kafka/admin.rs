@@ -17,9 +17,9 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
 
 use super::Connection;
+use super::clients::reach;
 use super::clients::{self, QuietConsumer, REACH};
 use super::context::Quiet;
-use super::link::reach;
 use super::security::{denied, is_denied};
 use crate::pipeline::link::LinkError;
 use crate::topics::{Purpose, Topic};

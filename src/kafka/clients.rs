@@ -1,13 +1,16 @@
 //! The settings of every client we make, and how one is let go of in bounded time.
 
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::Consumer;
+use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::Connection;
 use super::context::Quiet;
+use super::security::denied;
 use crate::pipeline::link::{LinkConfig, LinkError};
 
 /// How long one question to a broker may take.
@@ -15,6 +18,9 @@ pub(super) const ASK: Duration = Duration::from_secs(5);
 
 /// How long the first answer of a broker may take.
 pub(super) const REACH: Duration = Duration::from_secs(10);
+
+/// Between two looks whether a broker that does not answer has refused us.
+const KNOCK: Duration = Duration::from_millis(300);
 
 /// A consumer that hears nothing but what is asked of it.
 pub(super) type QuietConsumer = rdkafka::consumer::BaseConsumer<Quiet>;
@@ -128,6 +134,45 @@ pub(super) fn quiet(connection: &Connection, config: &ClientConfig) -> Result<Qu
 pub(super) fn serve(connection: &Connection, consumer: &QuietConsumer, wait: Duration) {
     if connection.security.by_token() {
         while consumer.poll(wait).is_some() {}
+    }
+}
+
+/// Whether the cluster lets us into the group: it is asked for what is committed.
+pub(super) fn may_join(client: &QuietConsumer, config: &LinkConfig) -> Result<(), LinkError> {
+    let Some(subscription) = config.subscriptions.first() else { return Ok(()) };
+    let deadline = Instant::now() + ASK;
+    loop {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition(&subscription.topic, 0);
+        let asked = client.committed_offsets(list, KNOCK).is_ok();
+        // Without a coordinator there is no answer, but an error that is heard while it is polled.
+        while client.poll(Duration::ZERO).is_some() {}
+        if client.context().is_denied() {
+            return Err(LinkError::Fatal(denied(&format!("the group {}", config.group))));
+        }
+        // What else it may be is met again, with more patience.
+        if asked || Instant::now() >= deadline {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits for the first answer of a broker; one that refuses us is not asked again.
+pub(super) fn reach(client: &QuietConsumer, connection: &Connection) -> Result<(), LinkError> {
+    let deadline = Instant::now() + REACH;
+    loop {
+        let Err(error) = client.fetch_metadata(None, KNOCK) else { return Ok(()) };
+        // Errors are heard while it is polled.
+        while client.poll(Duration::ZERO).is_some() {}
+        if let Some(refusal) = client.context().refusal() {
+            return Err(LinkError::Fatal(refusal));
+        }
+        if Instant::now() >= deadline {
+            let (address, seconds) = (&connection.bootstrap_servers, REACH.as_secs());
+            return Err(LinkError::Unavailable(format!(
+                "no Kafka broker answers at {address} within {seconds} s ({error})"
+            )));
+        }
     }
 }
 

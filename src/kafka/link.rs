@@ -9,20 +9,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use batch_consumer::BatchConsumer;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
+use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::Connection;
 use super::assignment::{Placing, committed_of, out_of_range, partition_count, unavailable};
 use super::clients::{self, ASK, QuietConsumer, let_go};
 use super::context::{Called, GroupContext, Named};
 use super::error::{consuming, is_out_of_range};
-use super::message::{identify, with_record};
+use super::message::with_batched;
 use super::producer::Transactional;
 use super::reader::{KafkaReader, Span};
-use super::security::denied;
-use super::{Connection, clients::REACH};
 use crate::pipeline::link::{
     Assigned, Commit, CommitError, Link, LinkConfig, LinkError, PartitionId, Reader, Rebalance, Take,
 };
@@ -30,14 +30,17 @@ use crate::pipeline::link::{
 /// How long the first attempt to place partitions may block; each further one twice as long, up to eight times.
 const FIRST_TRY: Duration = Duration::from_millis(250);
 
-/// Between two looks whether a broker that does not answer has refused us.
-const KNOCK: Duration = Duration::from_millis(300);
-
 /// How long a seek waits for a partition whose fetcher is just starting.
 const SEEK: Duration = Duration::from_secs(5);
 
 /// How long the consumer may take to leave the group.
 const LEAVE: Duration = Duration::from_secs(5);
+
+/// How many records are taken from librdkafka together.
+const BATCH: usize = 1024;
+
+/// How long a rebalance may go unheard while records are waited for.
+const LISTEN: Duration = Duration::from_millis(20);
 
 /// How long the look behind the last record may take.
 const TAIL: Duration = Duration::from_secs(2);
@@ -58,7 +61,7 @@ pub struct KafkaLink {
     connection: Connection,
     config: LinkConfig,
     /// `None` once closed.
-    member: Option<BaseConsumer<GroupContext>>,
+    member: Option<BatchConsumer<GroupContext>>,
     producer: Transactional,
     asking: QuietConsumer,
     aside: Option<QuietConsumer>,
@@ -79,17 +82,18 @@ impl KafkaLink {
     pub(super) fn open(connection: &Connection, config: &LinkConfig) -> Result<Self, LinkError> {
         connection.check_properties().map_err(|error| LinkError::Fatal(error.to_string()))?;
         let asking = clients::quiet(connection, &clients::asking(connection))?;
-        reach(&asking, connection)?;
+        clients::reach(&asking, connection)?;
         for subscription in &config.subscriptions {
             partition_count(&asking, &subscription.topic)?;
         }
         let producer = Transactional::open(connection, config)?;
         let aside = open_aside(connection, &config.group)?;
-        may_join(&aside, config)?;
+        clients::may_join(&aside, config)?;
         let aside = Some(aside);
         let member: BaseConsumer<GroupContext> =
             clients::create(&clients::member(connection, config), GroupContext::new(connection))?;
-        subscribe(&member, config)?;
+        let member = BatchConsumer::new(member, BATCH);
+        subscribe(member.consumer(), config)?;
         Ok(Self {
             connection: connection.clone(),
             config: config.clone(),
@@ -108,7 +112,11 @@ impl KafkaLink {
     }
 
     fn member(&self) -> Result<&BaseConsumer<GroupContext>, LinkError> {
-        self.member.as_ref().ok_or_else(|| LinkError::Fatal("the link is closed".into()))
+        Ok(self.batches()?.consumer())
+    }
+
+    fn batches(&self) -> Result<&BatchConsumer<GroupContext>, LinkError> {
+        self.member.as_ref().ok_or_else(closed)
     }
 
     fn named(&self, id: PartitionId) -> Named {
@@ -187,6 +195,7 @@ impl KafkaLink {
                 let offset = if assigned.lost.is_some() { Offset::End } else { Offset::Offset(assigned.position) };
                 let added = list.add_partition_offset(&topic, partition, offset);
                 added.map_err(|error| LinkError::Fatal(format!("{topic}-{partition}: {error}")))?;
+                self.batches()?.divert(&topic, partition);
             }
             let member = self.member()?;
             let taken = member.incremental_assign(&list).and_then(|()| member.pause(&list));
@@ -265,35 +274,63 @@ impl KafkaLink {
 
     /// Hands over what has been fetched until a rebalance, the maximum or the deadline.
     fn take_records(&mut self, max: usize, wait: Duration, take: &mut Take<'_>) -> Result<(), LinkError> {
-        let member = self.member.as_ref().ok_or_else(|| LinkError::Fatal("the link is closed".into()))?;
         let deadline = Instant::now() + wait;
-        let mut taken = 0;
-        while taken < max {
-            let left = if taken == 0 { deadline.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
-            let polled = member.poll(left);
-            let rebalanced = member.context().has_news();
-            match polled {
-                Some(Ok(message)) => {
-                    let id = identify(&self.config, &message);
-                    let owned = id.and_then(|id| self.owned.get_mut(&id).map(|owned| (id, owned)));
-                    if let Some((id, owned)) = owned.filter(|(_, o)| o.flows && message.offset() >= o.position) {
-                        owned.position = message.offset() + 1;
-                        with_record(&message, &mut |record| take(id, record));
-                        taken += 1;
-                    }
+        let (mut taken, mut waits) = (0, Duration::ZERO);
+        while taken < max && !self.listen()? {
+            let Self { member, config, owned, .. } = self;
+            let member = member.as_mut().ok_or_else(closed)?;
+            // librdkafka waits for as many as were asked for: where it is to wait at all, it is asked for one.
+            let batch = member.batch(if waits.is_zero() { max - taken } else { 1 }, waits);
+            let (came, mut failed) = (batch.len(), None);
+            // All of it is handed over before anything else happens: what was dropped would be read by nobody.
+            for message in batch {
+                if let Some(code) = message.error() {
+                    failed = Some(KafkaError::MessageConsumption(code));
+                    continue;
                 }
-                Some(Err(error)) if is_out_of_range(&error) => return self.find_lost(),
-                Some(Err(error)) => {
-                    consuming(&error, member.context().refusal()).map_or(Ok(()), Err)?;
-                }
-                None if taken > 0 || Instant::now() >= deadline => break,
-                None => {}
+                let Some(id) = identify(config, message.topic(), message.partition()) else { continue };
+                let Some(owned) = owned.get_mut(&id).filter(|o| o.flows && message.offset() >= o.position) else {
+                    continue;
+                };
+                owned.position = message.offset() + 1;
+                with_batched(&message, &mut |record| take(id, record));
+                taken += 1;
             }
-            if rebalanced {
+            if let Some(error) = failed {
+                return self.fail(&error);
+            }
+            waits =
+                if came == 0 { deadline.saturating_duration_since(Instant::now()).min(LISTEN) } else { Duration::ZERO };
+            if came == 0 && (taken > 0 || waits.is_zero()) {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Hears what the group and the brokers have to say; says whether there was a rebalance.
+    fn listen(&mut self) -> Result<bool, LinkError> {
+        match self.member()?.poll(Duration::ZERO) {
+            None => {}
+            Some(Err(error)) => self.fail(&error)?,
+            Some(Ok(message)) => {
+                // Partitions are diverted before they are assigned. Should a record come this way all the same, it is
+                // read again on the way that records take.
+                let id = identify(&self.config, message.topic(), message.partition());
+                drop(message);
+                if let Some((id, owned)) = id.and_then(|id| Some((id, self.owned.get(&id)?))) {
+                    self.seek(id, owned.position)?;
+                }
+            }
+        }
+        Ok(self.member()?.context().has_news())
+    }
+
+    fn fail(&mut self, error: &KafkaError) -> Result<(), LinkError> {
+        if is_out_of_range(error) {
+            return self.find_lost();
+        }
+        consuming(error, self.member()?.context().refusal()).map_or(Ok(()), Err)
     }
 
     /// Whether a read-committed reader would still be given something in the span.
@@ -373,7 +410,7 @@ impl Link for KafkaLink {
         if commit.offsets.is_empty() {
             return Ok(());
         }
-        let member = self.member.as_ref().ok_or_else(|| CommitError::Aborted("the link is closed".into()))?;
+        let member = self.member().map_err(|error| CommitError::Aborted(error.to_string()))?;
         let group = member.context().metadata();
         let group = group.ok_or_else(|| CommitError::Aborted("the membership in the group was lost".into()))?;
         let mut offsets = TopicPartitionList::with_capacity(commit.offsets.len());
@@ -485,7 +522,7 @@ impl Link for KafkaLink {
 
     fn close(&mut self) {
         self.producer.close();
-        if let Some(member) = self.member.take() {
+        if let Some(member) = self.member.take().map(BatchConsumer::into_consumer) {
             if !self.to_assign.is_empty() {
                 // librdkafka waits for an answer to its last assignment before it lets us leave.
                 let _ = member.unassign();
@@ -503,28 +540,22 @@ impl Drop for KafkaLink {
     }
 }
 
+fn closed() -> LinkError {
+    LinkError::Fatal("the link is closed".into())
+}
+
+/// Which partition a record came from; `None` for a topic nobody subscribed to.
+fn identify(config: &LinkConfig, topic: &str, partition: i32) -> Option<PartitionId> {
+    let topic = match config.subscriptions.as_slice() {
+        [_] => 0,
+        several => several.iter().position(|subscription| subscription.topic == topic)?,
+    };
+    Some(PartitionId { topic, partition })
+}
+
 fn subscribe(member: &BaseConsumer<GroupContext>, config: &LinkConfig) -> Result<(), LinkError> {
     let topics: Vec<&str> = config.subscriptions.iter().map(|subscription| subscription.topic.as_str()).collect();
     member.subscribe(&topics).map_err(|error| LinkError::Fatal(error.to_string()))
-}
-
-/// Whether the cluster lets us into the group: it is asked for what is committed.
-fn may_join(client: &QuietConsumer, config: &LinkConfig) -> Result<(), LinkError> {
-    let Some(subscription) = config.subscriptions.first() else { return Ok(()) };
-    let deadline = Instant::now() + ASK;
-    loop {
-        let list = single(&(subscription.topic.clone(), 0));
-        let asked = client.committed_offsets(list, KNOCK).is_ok();
-        // Without a coordinator there is no answer, but an error that is heard while it is polled.
-        while client.poll(Duration::ZERO).is_some() {}
-        if client.context().is_denied() {
-            return Err(LinkError::Fatal(denied(&format!("the group {}", config.group))));
-        }
-        // What else it may be is met again, with more patience.
-        if asked || Instant::now() >= deadline {
-            return Ok(());
-        }
-    }
 }
 
 /// A consumer that reads beside the group.
@@ -532,25 +563,6 @@ fn open_aside(connection: &Connection, group: &str) -> Result<QuietConsumer, Lin
     let mut config = clients::reading(connection, group);
     config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
     clients::quiet(connection, &config)
-}
-
-/// Waits for the first answer of a broker; one that refuses us is not asked again.
-pub(super) fn reach(client: &QuietConsumer, connection: &Connection) -> Result<(), LinkError> {
-    let deadline = Instant::now() + REACH;
-    loop {
-        let Err(error) = client.fetch_metadata(None, KNOCK) else { return Ok(()) };
-        // Errors are heard while it is polled.
-        while client.poll(Duration::ZERO).is_some() {}
-        if let Some(refusal) = client.context().refusal() {
-            return Err(LinkError::Fatal(refusal));
-        }
-        if Instant::now() >= deadline {
-            let (address, seconds) = (&connection.bootstrap_servers, REACH.as_secs());
-            return Err(LinkError::Unavailable(format!(
-                "no Kafka broker answers at {address} within {seconds} s ({error})"
-            )));
-        }
-    }
 }
 
 fn single((topic, partition): &Named) -> TopicPartitionList {

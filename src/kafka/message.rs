@@ -4,16 +4,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
-use crate::pipeline::link::{LinkConfig, PartitionId};
 use crate::record::{Header, Record};
 
-/// Which partition a message came from; `None` for a topic nobody subscribed to.
-pub(super) fn identify(config: &LinkConfig, message: &BorrowedMessage<'_>) -> Option<PartitionId> {
-    let topic = match config.subscriptions.as_slice() {
-        [_] => 0,
-        several => several.iter().position(|subscription| subscription.topic == message.topic())?,
-    };
-    Some(PartitionId { topic, partition: message.partition() })
+/// Shows a message of a batch as a record.
+pub(super) fn with_batched(message: &batch_consumer::Message<'_>, take: &mut dyn FnMut(Record<'_>)) {
+    let mut headers: Vec<Header<'_>> = Vec::new();
+    message.headers(&mut headers);
+    take(Record {
+        offset: message.offset(),
+        timestamp: message.timestamp(),
+        key: message.key(),
+        value: message.value(),
+        headers: &headers,
+    });
 }
 
 /// Shows a message as a record.

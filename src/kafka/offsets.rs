@@ -8,8 +8,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Connection;
 use super::assignment::{committed_of, partition_count, unavailable};
+use super::clients::reach;
 use super::clients::{self, ASK, QuietConsumer};
-use super::link::reach;
 use super::reader::{KafkaReader, Span};
 use crate::pipeline::link::{LinkError, Reader};
 

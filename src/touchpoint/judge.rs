@@ -54,7 +54,7 @@ fn check_rest<'a>(
     misfits: &Misfits,
     record_timestamp: Option<i64>,
     context: &DecodeContext,
-) -> Result<Box<Touchpoint<'a>>, Rejection> {
+) -> Result<Touchpoint<'a>, Rejection> {
     let kind = event.attributes.get(Attribute::Type).and_then(Kind::parse);
     check_present(event, misfits, kind)?;
     check_types(misfits, kind)?;
@@ -400,17 +400,11 @@ fn read_answer(data: &RawData<'_>) -> Option<Answer> {
 }
 
 /// Puts together what has been checked. Only the fields of the type are taken.
-fn assemble<'a>(
-    event: &mut RawEvent<'a>,
-    kind: Kind,
-    time: i64,
-    closed: Closed,
-    measured: Measured,
-) -> Box<Touchpoint<'a>> {
+fn assemble<'a>(event: &mut RawEvent<'a>, kind: Kind, time: i64, closed: Closed, measured: Measured) -> Touchpoint<'a> {
     let data = &mut event.data;
     let is = |wanted: Kind| kind == wanted;
     let count = |data: &RawData<'_>, field| data.number(field).filter(|_| is(Kind::Contact))?.as_integer();
-    Box::new(Touchpoint {
+    Touchpoint {
         source: event.attributes.take(Attribute::Source).unwrap_or_default(),
         id: event.attributes.take(Attribute::Id).unwrap_or_default(),
         time,
@@ -438,5 +432,5 @@ fn assemble<'a>(
         answer: is(Kind::Survey).then(|| read_answer(data)).flatten(),
         has_comment: data.flag(FlagField::HasComment).filter(|_| is(Kind::Survey)),
         respondent: data.take_text(TextField::Respondent).filter(|_| is(Kind::Survey)),
-    })
+    }
 }

@@ -31,9 +31,10 @@ use std::borrow::Cow;
 
 /// What became of one item before the engine judges it.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every item is a touchpoint, and a box for each costs more")]
 pub enum Item<'a> {
     /// A valid touchpoint.
-    Touchpoint(Box<Touchpoint<'a>>),
+    Touchpoint(Touchpoint<'a>),
     /// `test: true`, or a record for which the mapping yields nothing.
     Skipped,
     /// It could not be used, and why.

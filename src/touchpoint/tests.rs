@@ -75,7 +75,7 @@ fn decode_slowly_or_limits(json: &str) -> Item<'_> {
 
 fn touchpoint(json: &str) -> Touchpoint<'_> {
     match decode_event(json, None, &CONTEXT) {
-        Item::Touchpoint(touchpoint) => *touchpoint,
+        Item::Touchpoint(touchpoint) => touchpoint,
         other => panic!("{json} gave {other:?}"),
     }
 }

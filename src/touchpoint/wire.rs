@@ -6,6 +6,7 @@
 
 use super::field::{Field, FlagField, NumberField, TextField};
 use super::number::Number;
+use arrayvec::ArrayVec;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
@@ -331,16 +332,14 @@ impl<'de> Visitor<'de> for NumberVisitor {
 /// The keys of one object that are none of ours: a few are remembered, to find repeated ones; an object with
 /// more of them is left to the tree.
 #[derive(Default)]
-struct OtherKeys<'de>(Vec<Cow<'de, str>>);
-
-const OTHER_KEYS_MAX: usize = 16;
+struct OtherKeys<'de>(ArrayVec<Cow<'de, str>, 16>);
 
 impl<'de> OtherKeys<'de> {
     fn insert<E: de::Error>(&mut self, key: Cow<'de, str>) -> Result<(), E> {
-        if self.0.len() == OTHER_KEYS_MAX || self.0.contains(&key) {
+        let known = self.0.contains(&key);
+        if known || self.0.try_push(key).is_err() {
             return Err(E::custom("repeated key, or too many to tell"));
         }
-        self.0.push(key);
         Ok(())
     }
 }

@@ -53,8 +53,13 @@ pub struct Broker {
     pub root: PathBuf,
     /// Its plain listener.
     pub port: u16,
+    /// How its Java is told to behave: quick to start and small, where nothing else is said.
+    pub java: &'static str,
     classes: PathBuf,
 }
+
+/// For a broker that lives for a test.
+const SMALL: &str = "-Xmx512m -Xms256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1";
 
 impl Broker {
     /// One of that name; its directory is there.
@@ -62,12 +67,12 @@ impl Broker {
         let classes = jars()?;
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
         fs::create_dir_all(&root).map_err(|error| format!("{}: {error}", root.display()))?;
-        Ok(Broker { root, port: free_port().map_err(|error| error.to_string())?, classes })
+        Ok(Broker { root, port: free_port().map_err(|error| error.to_string())?, java: SMALL, classes })
     }
 
     /// Starts it with what `more` says beyond the shipped properties, and these options of the storage tool.
     pub fn start(self, more: &str, format: &[&str]) -> Result<(), String> {
-        let Broker { root, port, classes } = self;
+        let Broker { root, port, java, classes } = self;
         let failed = |error: std::io::Error| format!("{}: {error}", root.display());
         let controller = free_port().map_err(failed)?;
         let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kafka/server.properties");
@@ -77,7 +82,7 @@ impl Broker {
             .replace(":PORT", &format!(":{port}"))
             .replace("DATA", &root.join("data").display().to_string());
         fs::write(root.join("server.properties"), properties).map_err(failed)?;
-        let guard = guard(&root, &classes, format).map_err(|error| format!("{error}: {INSTALL}"))?;
+        let guard = guard(&root, &classes, java, format).map_err(|error| format!("{error}: {INSTALL}"))?;
         GUARDS.lock().expect("no test panics while it starts a broker").push(guard);
         let deadline = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -92,11 +97,10 @@ impl Broker {
 }
 
 /// The shell that outlives us by a moment. It ignores an interrupt from the terminal: it still has to clean up.
-fn guard(root: &Path, classes: &Path, format: &[&str]) -> std::io::Result<Child> {
+fn guard(root: &Path, classes: &Path, java: &str, format: &[&str]) -> std::io::Result<Child> {
     let script = r#"
         trap '' INT TERM HUP
-        java="java -Xmx512m -Xms256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true"
-        root=$1; classes=$2; shift 2
+        root=$1; classes=$2; java="java $3 -Djava.net.preferIPv4Stack=true"; shift 3
         cd "$root" || exit 1
         $java -cp "$classes/*" kafka.tools.StorageTool format -t dG91Y2hzdG9uZS10ZXN0cw \
             -c server.properties --standalone --ignore-formatted "$@" >log 2>&1 </dev/null
@@ -110,6 +114,7 @@ fn guard(root: &Path, classes: &Path, format: &[&str]) -> std::io::Result<Child>
     Command::new("sh")
         .args(["-c", script, "kafka-for-tests"])
         .args([root, classes])
+        .arg(java)
         .args(format)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

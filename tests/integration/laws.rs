@@ -102,7 +102,7 @@ fn events_come_back() -> Result<(), Failed> {
         let record = Record { offset: 0, timestamp: None, key: None, value: Some(json.as_bytes()), headers: &[] };
         let limits = Limits { record_bytes_max: 10_000 };
         let item = decode(&record, &DecodeContext { now: time, max_future_ms: 0, limits });
-        assert_eq!(item, Item::Touchpoint(Box::new(event)), "{json}");
+        assert_eq!(item, Item::Touchpoint(event), "{json}");
     })
 }
 

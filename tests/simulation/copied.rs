@@ -13,7 +13,7 @@ pub type Sources = BTreeMap<PathBuf, String>;
 pub struct Copied<'a> {
     /// What its package is called, after the crate's own name.
     pub name: &'a str,
-    /// What is copied beside the sources, the configuration and the manifest.
+    /// What is copied beside the sources, the crates, the configuration and the manifest.
     pub directories: &'a [&'a str],
     /// What is not changed, and linked to.
     pub links: &'a [&'a str],
@@ -32,7 +32,7 @@ impl Copied<'_> {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("no target directory")?;
         let copy = target.join(self.name);
         let mut sources = Sources::new();
-        for directory in ["src", "config"].iter().chain(self.directories) {
+        for directory in ["src", "config", "crates"].iter().chain(self.directories) {
             gather(root, &root.join(directory), &mut sources)?;
         }
         for file in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {

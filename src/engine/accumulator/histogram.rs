@@ -47,11 +47,40 @@ fn make_bounds() -> Vec<i64> {
     bounds
 }
 
+/// How many parts of an octave the first look-up tells apart, as a power of two.
+const PARTS: u32 = 7;
+
+/// Per part of an octave the bucket of the least duration that lies in it, so that few bounds are left to look at.
+fn first_buckets() -> &'static [u16] {
+    static FIRST: LazyLock<Vec<u16>> = LazyLock::new(|| {
+        let parts = part_of(*bounds().last().expect("it is not empty")) + 1;
+        let bucket = |least: i64| bounds().partition_point(|bound| *bound < least);
+        (0..parts).map(|part| u16::try_from(bucket(least_of(part))).expect("fewer than 65,536 buckets")).collect()
+    });
+    &FIRST
+}
+
+/// The part that a duration lies in: each octave is cut into 2^PARTS of them, those below that are parts of their own.
+fn part_of(milliseconds: i64) -> usize {
+    let value = milliseconds.max(0) as u64;
+    let octave = value.max(1).ilog2().saturating_sub(PARTS);
+    ((u64::from(octave) << PARTS) + (value >> octave)) as usize
+}
+
+/// The least duration of a part.
+fn least_of(part: usize) -> i64 {
+    let octave = (part >> PARTS).saturating_sub(1);
+    i64::try_from((part - (octave << PARTS)) << octave).expect("about a week")
+}
+
 /// The bucket of a duration in ms; negative ones count as 0, longer ones than the table in its last bucket.
 pub fn bucket(milliseconds: i64) -> u16 {
     let bounds = bounds();
-    let index = bounds.partition_point(|bound| *bound < milliseconds);
-    u16::try_from(index.min(bounds.len() - 1)).expect("fewer than 65,536 buckets")
+    let Some(first) = first_buckets().get(part_of(milliseconds)) else {
+        return u16::try_from(bounds.len() - 1).expect("fewer than 65,536 buckets");
+    };
+    let beyond = bounds[usize::from(*first)..].iter().take_while(|bound| **bound < milliseconds).count();
+    first + u16::try_from(beyond.min(bounds.len() - 1 - usize::from(*first))).expect("fewer than 65,536 buckets")
 }
 
 /// Counts per bucket, sorted by bucket, without zeros.
@@ -154,6 +183,17 @@ mod tests {
         assert!(bounds().windows(2).all(|pair| pair[0] < pair[1]));
         assert!(*bounds().last().unwrap() >= 7 * 24 * 3_600_000);
         assert!([1_000, 2_000, 64_000].iter().all(|second| bounds().contains(second)));
+    }
+
+    #[test]
+    fn the_look_up_finds_what_a_search_finds() {
+        let last = *bounds().last().unwrap();
+        let near = bounds().iter().flat_map(|bound| bound - 1..=bound + 1);
+        let all = (-2..100_000).chain((100_000..last + 5_000_000).step_by(999)).chain(near).chain([i64::MIN, i64::MAX]);
+        for value in all {
+            let searched = bounds().partition_point(|bound| *bound < value).min(bounds().len() - 1);
+            assert_eq!(usize::from(bucket(value)), searched, "{value}");
+        }
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) const BREAKS: &[Break] = &[
     // A refused connection is tried again.
     Break {
         name: "refusal_tried_again",
-        file: "src/kafka/link.rs",
+        file: "src/kafka/clients.rs",
         text: "if let Some(refusal) = client.context().refusal() {",
         replacement: r#"if let Some(refusal) = client.context().refusal().filter(|_| !crate::canary("refusal_tried_again")) {"#,
         tests: &["locked::whoever_is_refused_is_told_once"],
@@ -48,7 +48,7 @@ pub(super) const BREAKS: &[Break] = &[
     // Nobody looks whether the group lets us in.
     Break {
         name: "group_not_asked",
-        file: "src/kafka/link.rs",
+        file: "src/kafka/clients.rs",
         text: "if client.context().is_denied() {",
         replacement: r#"if client.context().is_denied() && !crate::canary("group_not_asked") {"#,
         tests: &["locked::each_right_that_is_missing_is_named"],
