@@ -217,12 +217,24 @@ pub fn watermark_value(partition: i32, offset: i64, previous: Option<i64>, sets:
 /// assert_eq!(decimal(-0.0), "0.0");
 /// ```
 pub fn decimal(number: f64) -> String {
-    let number = if number == 0.0 { 0.0 } else { number };
-    let mut text = number.to_string();
-    if !text.contains('.') {
-        text.push_str(".0");
-    }
+    let mut text = String::new();
+    push_decimal(number, &mut text);
     text
+}
+
+fn push_decimal(number: f64, into: &mut String) {
+    let number = if number == 0.0 { 0.0 } else { number };
+    let mut buffer = zmij::Buffer::new();
+    let short = if number.is_finite() { buffer.format_finite(number) } else { "e" };
+    // The same digits as the standard library's, and faster; but for very large and very small numbers with an exponent.
+    if !short.contains('e') && short.contains('.') {
+        return into.push_str(short);
+    }
+    let begin = into.len();
+    let _ = write!(into, "{number}");
+    if !into[begin..].contains('.') {
+        into.push_str(".0");
+    }
 }
 
 /// A writer of compact JSON that puts the commas.
@@ -271,11 +283,14 @@ impl Json {
     }
 
     fn integer(&mut self, value: i64) -> &mut Json {
-        self.word(&value.to_string())
+        self.word(itoa::Buffer::new().format(value))
     }
 
     fn number(&mut self, value: f64) -> &mut Json {
-        self.word(&decimal(value))
+        self.separate();
+        push_decimal(value, &mut self.text);
+        self.comma = true;
+        self
     }
 
     fn word(&mut self, word: &str) -> &mut Json {
@@ -286,7 +301,38 @@ impl Json {
     }
 
     fn quote(&mut self, value: &str) {
+        // Nearly every name and value stands for itself.
+        if !value.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+            self.text.push('"');
+            self.text.push_str(value);
+            self.text.push('"');
+            return;
+        }
         let quoted = serde_json::to_string(value).expect("a string is always JSON");
         self.text.push_str(&quoted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn decimals_are_those_of_the_standard_library(number in any::<f64>(), small in -1e9f64..1e9, whole in any::<i32>()) {
+            for number in [number, small, f64::from(whole), small / 1e12, f64::from(whole) / 1000.0] {
+                let plain = if number == 0.0 { 0.0f64 } else { number }.to_string();
+                let expected = if plain.contains('.') { plain } else { format!("{plain}.0") };
+                prop_assert_eq!(decimal(number), expected);
+            }
+        }
+
+        #[test]
+        fn texts_are_those_of_serde_json(text in any::<String>()) {
+            let mut json = Json::new();
+            json.string(&text);
+            prop_assert_eq!(json.text, serde_json::to_string(&text).expect("a string is always JSON"));
+        }
     }
 }

@@ -171,14 +171,8 @@ impl Bench {
         let _ = std::fs::remove_dir_all(&state);
         let built = self.work.join(project);
         let mut command = Command::new("java");
-        command.args(["-Xmx2g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]);
-        if project == "flink" {
-            for package in ["java.util", "java.lang", "java.time"] {
-                command.arg(format!("--add-opens=java.base/{package}=ALL-UNNAMED"));
-            }
-        }
         command
-            .arg("-cp")
+            .args(["-Xmx2g", "-cp"])
             .arg(format!("{}:{}/*", built.join("classes").display(), built.join("lib").display()))
             .args(["peers.Main", variant, &self.events.to_string(), "1000", &self.broker, TOPIC, &output])
             .arg(&state);

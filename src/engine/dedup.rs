@@ -6,11 +6,24 @@
 
 use hashbrown::{HashTable, hash_table::Entry as Slot};
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use super::time::MINUTE;
 
 /// Many small tables instead of one, so that growing one does not double the memory of all.
 const SHARDS: usize = 64;
+
+/// Into how many equal parts ids are cut before they are dealt out to shards.
+const PARTS: usize = 4096;
+
+/// Which shard each part belongs to. The last shards hold twice as many ids as the first, and all sizes between occur:
+/// so they do not double at once, and memory follows the number of ids.
+static SHARD_OF: LazyLock<[u8; PARTS]> = LazyLock::new(|| {
+    std::array::from_fn(|part| {
+        let share = (part as f64 / PARTS as f64 + 1.0).log2();
+        (share * SHARDS as f64) as u8
+    })
+});
 
 /// How many remembered ids are looked at for each one that is learned, to let those go that are too old: about a
 /// quarter more are then in memory than count, and no commit has more to do than another.
@@ -61,7 +74,7 @@ impl Remembered {
     }
 
     fn shard(id: u128) -> usize {
-        (id >> 122) as usize % SHARDS
+        usize::from(SHARD_OF[(id >> 116) as usize])
     }
 }
 
@@ -191,9 +204,9 @@ impl Ids {
             }
             earned = earned.saturating_sub(shard.len());
             shard.retain(|have| have.time() >= oldest);
-            // A quiet night gives back what a busy day took.
-            if shard.capacity() > 1024 && shard.len() < shard.capacity() / 4 {
-                shard.shrink_to(shard.len() * 2, |have| have.low);
+            // What a busy hour took is given back; half of what is left again fits in without growing.
+            if shard.capacity() > 1024 && shard.len() < shard.capacity() / 3 {
+                shard.shrink_to(shard.len() + shard.len() / 2, |have| have.low);
             }
             next = (next + 1) % SHARDS;
         }
@@ -332,6 +345,36 @@ mod tests {
         assert_eq!((ids.pushed_out(), ids.floor()), (2, 2 * MINUTE));
         assert_eq!(ids.check(id(0), 0, 0, 99, i64::MIN), Seen::New);
         assert_eq!(ids.check(id(2), 2 * MINUTE, 0, 99, i64::MIN), Seen::Same);
+    }
+
+    #[test]
+    fn shards_are_of_every_size_between_one_and_two() {
+        let mut sizes = [0usize; SHARDS];
+        (0..PARTS).for_each(|part| sizes[Remembered::shard((part as u128) << 116)] += 1);
+        assert!(sizes.is_sorted_by(|one, next| *next + 2 >= *one), "{sizes:?}");
+        let ratio = sizes[SHARDS - 1] as f64 / sizes[0] as f64;
+        assert!((1.8..2.2).contains(&ratio), "{sizes:?}");
+    }
+
+    #[test]
+    fn memory_follows_the_number_of_ids() {
+        // A steady stream whose ids count for ten minutes: a quarter more are held than count, and tables do not creep.
+        let mut ids = Ids::new(usize::MAX, true);
+        let mut capacity = Vec::new();
+        for minute in 0..60 {
+            for part in 0..60 {
+                let now = minute * MINUTE + part * 1_000;
+                (0..50).for_each(|n| {
+                    let number = ((minute * 60 + part) * 50 + n) as u64;
+                    ids.check(id(number), now, 0, now, now - 10 * MINUTE);
+                });
+                ids.committed(now - 10 * MINUTE);
+            }
+            assert!(minute < 12 || ids.len() < 50 * 60 * 11 * 3 / 2, "{}", ids.len());
+            capacity.push(ids.shards.iter().map(HashTable::capacity).sum::<usize>());
+        }
+        let (early, late) = (capacity[20..40].iter().max(), capacity[40..].iter().max());
+        assert!(late <= early.map(|early| early + early / 10).as_ref(), "{capacity:?}");
     }
 
     #[test]

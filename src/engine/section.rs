@@ -2,6 +2,8 @@
 //!
 //! A fold commit writes one delta record to every deltas partition: the same sections everywhere, each
 //! partition with the cells it owns. So every ledger hears of every source, also when nothing came (I-3).
+//! What sources have counted in one cell is added up before it is written: the first section of a record holds the cells
+//! of all of them, and a record is taken in whole or not at all.
 
 use super::cell::Cell;
 use super::slice::Values;
@@ -121,9 +123,9 @@ pub struct Section {
     pub oldest: Option<i64>,
     /// The time from which the source was taken in without a gap.
     pub covered_from: i64,
-    /// Per metric set the number of accepted events in this section that feed it.
+    /// Per metric set the number of accepted events that the cells hold.
     pub events: Vec<(String, i64)>,
-    /// The cells, per group-by of a metric set.
+    /// The cells, per group-by of a metric set: in the first section of a record those of every source in it.
     pub groups: Vec<Group>,
 }
 

@@ -2,6 +2,7 @@
 
 use super::accumulator::OTHER;
 use crate::touchpoint::{Dimension, Dimensions};
+use std::sync::Arc;
 
 /// The value of a dimension that an event does not carry.
 pub const NONE: &str = "_none";
@@ -45,9 +46,9 @@ impl GroupBy {
     }
 }
 
-/// The values of a slice, in the order of its group-by's dimensions.
+/// The values of a slice, in the order of its group-by's dimensions. Cheap to copy: many panes and records name one slice.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Values(pub Box<[Box<str>]>);
+pub struct Values(pub Arc<[Box<str>]>);
 
 impl Values {
     /// The values that count what lies beyond the bound: `_other` in every place.
@@ -81,6 +82,11 @@ impl TupleShape {
     /// The values of an event, `_none` where it carries none.
     pub fn of<'a>(&'a self, dimensions: &'a Dimensions<'_>) -> impl Iterator<Item = &'a str> + Clone {
         self.dimensions.iter().map(|dimension| dimensions.get(*dimension).unwrap_or(NONE))
+    }
+
+    /// The values of a tuple in the `group_by`-th group-by, one by one.
+    pub fn projected<'a>(&'a self, group_by: usize, tuple: &'a [Box<str>]) -> impl Iterator<Item = &'a str> + Clone {
+        self.places[group_by].iter().map(|place| &*tuple[*place])
     }
 
     /// The values of a tuple in the `group_by`-th group-by.

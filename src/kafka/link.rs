@@ -20,7 +20,7 @@ use super::assignment::{Placing, committed_of, out_of_range, partition_count, un
 use super::clients::{self, ASK, QuietConsumer, let_go};
 use super::context::{Called, GroupContext, Named};
 use super::error::{consuming, is_out_of_range};
-use super::message::with_batched;
+use super::message::{identify, with_batched};
 use super::producer::Transactional;
 use super::reader::{KafkaReader, Span};
 use crate::pipeline::link::{
@@ -542,15 +542,6 @@ impl Drop for KafkaLink {
 
 fn closed() -> LinkError {
     LinkError::Fatal("the link is closed".into())
-}
-
-/// Which partition a record came from; `None` for a topic nobody subscribed to.
-fn identify(config: &LinkConfig, topic: &str, partition: i32) -> Option<PartitionId> {
-    let topic = match config.subscriptions.as_slice() {
-        [_] => 0,
-        several => several.iter().position(|subscription| subscription.topic == topic)?,
-    };
-    Some(PartitionId { topic, partition })
 }
 
 fn subscribe(member: &BaseConsumer<GroupContext>, config: &LinkConfig) -> Result<(), LinkError> {

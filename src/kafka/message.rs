@@ -4,7 +4,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
+use crate::pipeline::link::{LinkConfig, PartitionId};
 use crate::record::{Header, Record};
+
+/// Which partition a record came from; `None` for a topic nobody subscribed to.
+pub(super) fn identify(config: &LinkConfig, topic: &str, partition: i32) -> Option<PartitionId> {
+    let topic = match config.subscriptions.as_slice() {
+        [_] => 0,
+        several => several.iter().position(|subscription| subscription.topic == topic)?,
+    };
+    Some(PartitionId { topic, partition })
+}
 
 /// Shows a message of a batch as a record.
 pub(super) fn with_batched(message: &batch_consumer::Message<'_>, take: &mut dyn FnMut(Record<'_>)) {

@@ -15,11 +15,11 @@ use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::plan::Plan;
 use crate::engine::section::Phase;
 use crate::engine::slice::NONE;
-use crate::engine::stage::{Fold, Judged};
+use crate::engine::stage::{Fold, Judged, sections};
 use crate::mapping::Mapped;
 use crate::record::{KeptRecord, Record};
 use crate::touchpoint::{Dimension, Item, Touchpoint};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -63,6 +63,8 @@ pub struct Folding {
     open_items: usize,
     open_letter_bytes: usize,
     open_delta_bytes: usize,
+    /// The tuples that count in it.
+    open_tuples: HashSet<u64>,
     pub(super) view: MergeView,
     pub(super) looked_at: i64,
     /// Something is open of a source that stands still: merge waits for it.
@@ -134,6 +136,7 @@ impl Folding {
             open_items: 0,
             open_letter_bytes: 0,
             open_delta_bytes: 0,
+            open_tuples: HashSet::new(),
             view: MergeView::default(),
             looked_at: i64::MIN / 2,
             hurries: false,
@@ -171,9 +174,13 @@ impl Folding {
             task.fold.skipped();
             return task.fold.record_done(record.offset);
         }
-        let open = task.fold.open_bytes();
         items(input, record, now, mapped, &mut |item, index| self.item(task, item, record, index));
-        self.open_delta_bytes += task.fold.open_bytes() - open;
+        for (tuple, bytes) in task.fold.grown() {
+            // What two sources count under one tuple is one cell of the record.
+            if tuple.is_none_or(|tuple| self.open_tuples.insert(tuple)) {
+                self.open_delta_bytes += bytes;
+            }
+        }
         task.fold.record_done(record.offset);
         // What waits is judged all the same: it is a portion at most.
         task.aligned = may_take(task.fold.watermark(), task.limit);
@@ -362,10 +369,12 @@ impl Stage for Folding {
 
     fn prepare(&mut self, tasks: &mut [(PartitionId, &mut FoldTask)], _now: i64, monotonic: i64) -> Commit {
         (self.open_items, self.open_letter_bytes, self.open_delta_bytes, self.hurries) = (0, 0, 0, false);
+        self.open_tuples.clear();
         let mut commit = Commit::default();
-        let mut sections = Vec::new();
-        for (id, task) in tasks.iter_mut().filter(|(_, task)| task.fold.has_news() && self.may_speak(task)) {
-            sections.push(task.fold.section());
+        let speaks = |task: &FoldTask| task.fold.has_news() && self.may_speak(task);
+        let folds: Vec<&Fold> = tasks.iter().filter(|(_, task)| speaks(task)).map(|(_, task)| &task.fold).collect();
+        let sections = sections(&folds);
+        for (id, task) in tasks.iter_mut().filter(|(_, task)| speaks(task)) {
             commit.outputs.append(&mut task.letters);
             commit.offsets.push((*id, task.fold.offset(), task.fold.metadata().encode(self.plan.format)));
         }
@@ -392,6 +401,7 @@ impl Stage for Folding {
         task.letters.clear();
         task.waiting.clear();
         (self.open_items, self.open_letter_bytes, self.open_delta_bytes) = (0, 0, 0);
+        self.open_tuples.clear();
     }
 
     fn post(&mut self, id: PartitionId, condition: Condition) {

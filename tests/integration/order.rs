@@ -26,6 +26,7 @@ pub fn tests() -> Vec<Trial> {
         trial("local_days_over_a_change_of_clocks_in_kyiv", || days(KYIV)),
         trial("local_days_over_a_change_of_clocks_in_los_angeles", || days(LOS_ANGELES)),
         trial("a_minute_by_hand", by_hand),
+        trial("a_record_closes_no_window_that_it_counts_in", closes_nothing_early),
         trial("beyond_the_bound_the_whole_stays_exact", beyond_the_bound),
         trial("a_kept_value_stays_kept_until_its_last_pane_leaves", kept_values),
     ]
@@ -99,6 +100,32 @@ fn same(found: &BTreeMap<String, String>, expected: &BTreeMap<String, String>) {
     for key in keys {
         assert_eq!(found.get(key), expected.get(key), "{key}");
     }
+}
+
+/// A source that lay behind catches up in one record: the windows that its progress closes hold what it counted, wherever
+/// its section stands.
+fn closes_nothing_early() -> Result<(), Failed> {
+    let start = 1_000_000 * MINUTE;
+    for record in [[0, 1], [1, 0]] {
+        let mut stream = Stream::new(plan(vec![WindowSpec::span("1m", MINUTE, MINUTE)], &["all"]), &[2]);
+        let take = |stream: &mut Stream, source: usize, minute: i64| {
+            let event = Touchpoint {
+                id: format!("{source}-{minute}").into(),
+                time: start + minute * MINUTE,
+                ..events::interaction()
+            };
+            assert_eq!(stream.item(source, &event), Judged::Accepted);
+        };
+        take(&mut stream, 0, 60);
+        stream.commit(&[0], false);
+        take(&mut stream, 1, 0);
+        take(&mut stream, 1, 60);
+        stream.commit(&record, false);
+        let finals = stream.finals();
+        assert_eq!(finals.len(), 1, "{finals:?}");
+        assert!(finals.values().all(|value| value.contains(r#""touches":1"#)), "{finals:?}");
+    }
+    Ok(())
 }
 
 fn minutes() -> Result<(), Failed> {

@@ -39,6 +39,7 @@ pub fn tests() -> Vec<Trial> {
             named("foreign_metadata", foreign_metadata),
             named("a_gap_in_the_deltas", a_gap),
             named("a_section_taken_twice_is_dropped", taken_twice),
+            named("half_a_record_halts", half_a_record),
             named("a_cell_of_another_shape", another_shape),
         ])
         .collect()
@@ -444,6 +445,22 @@ fn taken_twice() -> Result<(), Failed> {
     pipeline.step_until("every window is final", |pipeline| pipeline.finals().len() >= expected.finals.len());
     assert_eq!(pipeline.finals(), expected.finals);
     Ok(())
+}
+
+/// Of two sections that share their cells one was taken in before, the other was not: what to count cannot be told.
+fn half_a_record() -> Result<(), Failed> {
+    let mut pipeline = in_the_middle();
+    pipeline.step();
+    let mut sections = last_delta(&pipeline, 0);
+    sections.truncate(1);
+    let (_, deltas) = merge_group(&pipeline);
+    let records = pipeline.topic(&deltas).into_iter().filter(|record| record.partition == 0);
+    let all = records.flat_map(|record| decode_delta(&record.value.unwrap_or_default()).expect("it is ours"));
+    let mut other = all.filter(|section| section.source != sections[0].source).last().ok_or("another source")?;
+    (other.from, other.events, other.groups) = (other.to, Vec::new(), Vec::new());
+    sections.push(other);
+    inject(&pipeline, 0, &sections)?;
+    only_halted(pipeline, ("merge", 0), "1 of 2 sections were taken in before")
 }
 
 /// Not a reason to end the process: the section is refused, and its task halts.

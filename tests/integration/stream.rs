@@ -8,7 +8,7 @@ use touchstone::engine::codec::{Format, decode_delta, encode_delta};
 use touchstone::engine::plan::{InputPlan, Plan, SetPlan};
 use touchstone::engine::section::Section;
 use touchstone::engine::slice::GroupBy;
-use touchstone::engine::stage::{Fold, Judged, Merge, MergeCommit};
+use touchstone::engine::stage::{Fold, Judged, Merge, MergeCommit, sections};
 use touchstone::engine::time::{END_OF_TIME, MINUTE, SECOND};
 use touchstone::engine::watermark::Policy;
 use touchstone::engine::window::{Geometry, WindowSpec};
@@ -72,7 +72,7 @@ impl Stream {
 
     /// One fold commit of these sources, taken in by every merge task, which commits what follows.
     pub fn commit(&mut self, sources: &[usize], publish: bool) {
-        let sections: Vec<Section> = sources.iter().map(|source| self.folds[*source].section()).collect();
+        let sections = sections(&sources.iter().map(|source| &self.folds[*source]).collect::<Vec<_>>());
         sources.iter().for_each(|source| self.folds[*source].committed());
         self.deliver(&sections);
         for partition in 0..self.merges.len() {

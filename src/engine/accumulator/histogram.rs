@@ -83,6 +83,9 @@ pub fn bucket(milliseconds: i64) -> u16 {
     first + u16::try_from(beyond.min(bounds.len() - 1 - usize::from(*first))).expect("fewer than 65,536 buckets")
 }
 
+/// Where a histogram has that many times fewer buckets than the one it is added to, each is looked up by itself.
+const FEW: usize = 8;
+
 /// Counts per bucket, sorted by bucket, without zeros.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Histogram {
@@ -113,10 +116,38 @@ impl Histogram {
     pub fn merge(&mut self, other: &Histogram) {
         if self.buckets.is_empty() {
             self.buckets.clone_from(&other.buckets);
-            return;
+        } else if other.buckets.len() * FEW < self.buckets.len() {
+            other.buckets.iter().for_each(|(bucket, count)| self.add_to_bucket(*bucket, *count));
+        } else {
+            self.merge_many(other);
         }
-        for (bucket, count) in &other.buckets {
-            self.add_to_bucket(*bucket, *count);
+    }
+
+    /// Both lists at once, from their ends, so that it can be done in place.
+    fn merge_many(&mut self, other: &Histogram) {
+        let (mut left, mut right) = (self.buckets.len(), other.buckets.len());
+        let mut own = self.buckets.iter().map(|(bucket, _)| *bucket).peekable();
+        let new = other.buckets.iter().filter(|(bucket, _)| {
+            while own.next_if(|have| have < bucket).is_some() {}
+            own.peek() != Some(bucket)
+        });
+        let mut at = left + new.count();
+        self.buckets.resize(at, (0, 0));
+        let mut vanished = false;
+        while right > 0 {
+            let (bucket, count) = other.buckets[right - 1];
+            at -= 1;
+            match left.checked_sub(1).map(|last| self.buckets[last]) {
+                Some(own) if own.0 > bucket => (self.buckets[at], left) = (own, left - 1),
+                Some(own) if own.0 == bucket => {
+                    vanished |= own.1 + count == 0;
+                    (self.buckets[at], left, right) = ((bucket, own.1 + count), left - 1, right - 1);
+                }
+                _ => (self.buckets[at], right) = ((bucket, count), right - 1),
+            }
+        }
+        if vanished {
+            self.buckets.retain(|(_, count)| *count != 0);
         }
     }
 
@@ -183,6 +214,27 @@ mod tests {
         assert!(bounds().windows(2).all(|pair| pair[0] < pair[1]));
         assert!(*bounds().last().unwrap() >= 7 * 24 * 3_600_000);
         assert!([1_000, 2_000, 64_000].iter().all(|second| bounds().contains(second)));
+    }
+
+    #[test]
+    fn merging_is_adding_one_by_one() {
+        let mut seed = 7u64;
+        let mut random = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        for round in 0..2_000 {
+            let made = |size: u64, random: &mut dyn FnMut(u64) -> u64| {
+                let mut made = Histogram::default();
+                (0..size).for_each(|_| made.add_to_bucket(random(40) as u16, random(5) as i64 - 2));
+                made
+            };
+            let (left, right) = (made(round % 50, &mut random), made(round % 37, &mut random));
+            let (mut merged, mut added) = (left.clone(), left);
+            merged.merge(&right);
+            right.buckets().iter().for_each(|(bucket, count)| added.add_to_bucket(*bucket, *count));
+            assert_eq!(merged, added);
+        }
     }
 
     #[test]

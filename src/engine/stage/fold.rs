@@ -12,7 +12,7 @@ use crate::engine::slice::Values;
 use crate::engine::watermark::Policy;
 use crate::touchpoint::{RejectReason, Touchpoint, content_hash, identity_hash};
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashTable;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -61,7 +61,9 @@ pub struct Fold {
     again: bool,
     ids: Ids,
     open: Vec<OpenDeltas>,
-    open_bytes: usize,
+    /// What has grown since it was last asked for: new tuples by their hash, and the bytes they are reckoned to take;
+    /// without one, old tuples.
+    grown: Vec<(Option<u64>, usize)>,
     /// Per metric set the most of its group-bys that one deltas partition owns.
     group_bys_together: Vec<usize>,
 }
@@ -108,7 +110,7 @@ impl Fold {
             again: false,
             ids: Ids::new(settings.dedup_ids_max, !settings.policy.bounded),
             open: plan.sets.iter().map(|_| OpenDeltas::default()).collect(),
-            open_bytes: 0,
+            grown: Vec::new(),
             group_bys_together: plan.sets.iter().map(|set| group_bys_together(&plan, set)).collect(),
             plan,
         }
@@ -241,7 +243,12 @@ impl Fold {
         let feeds = &self.plan.inputs[self.input].feeds;
         for (index, (plan, open)) in self.plan.sets.iter().zip(&mut self.open).enumerate() {
             if feeds[index] && plan.set.feeds(touchpoint) {
-                self.open_bytes += open.add(plan, touchpoint, pane) * self.group_bys_together[index];
+                let together = self.group_bys_together[index];
+                open.add(plan, touchpoint, pane, &mut |tuple, bytes| {
+                    // One tuple of two metric sets is two.
+                    let tuple = tuple.map(|hash| hash.wrapping_add(index as u64));
+                    self.grown.push((tuple, bytes * together));
+                });
             }
         }
         let state = &mut self.state;
@@ -287,22 +294,20 @@ impl Fold {
         !self.state.registered || self.again || self.state != self.committed || self.state.phase == Phase::Joining
     }
 
-    /// How large the next section will be in one delta record, as an upper estimate.
-    pub fn open_bytes(&self) -> usize {
-        self.open_bytes
+    /// By how much the next delta record has grown since this was last asked, as an upper estimate: bytes of new tuples,
+    /// each with a hash by which it is known in other sources too, and bytes of old ones.
+    pub fn grown(&mut self) -> impl Iterator<Item = (Option<u64>, usize)> {
+        self.grown.drain(..)
     }
 
     /// What this source adds since the last commit.
     pub fn section(&self) -> Section {
-        let mut groups = Vec::new();
-        let mut events = Vec::new();
-        for (plan, open) in self.plan.sets.iter().zip(&self.open) {
-            if open.tuples.is_empty() {
-                continue;
-            }
-            events.push((plan.set.name().to_string(), open.events));
-            groups.extend(open.expand(plan));
-        }
+        let mut section = self.bare_section();
+        self.plan.sets.iter().enumerate().for_each(|(set, _)| count(&mut section, &[self], set));
+        section
+    }
+
+    fn bare_section(&self) -> Section {
         Section {
             source: self.source.clone(),
             phase: self.state.phase,
@@ -315,8 +320,8 @@ impl Fold {
             newest: self.state.newest,
             oldest: self.state.oldest,
             covered_from: self.covered_from,
-            events,
-            groups,
+            events: Vec::new(),
+            groups: Vec::new(),
         }
     }
 
@@ -350,7 +355,7 @@ impl Fold {
         self.committed = self.state.clone();
         self.ids.committed(self.horizon());
         self.open.iter_mut().for_each(OpenDeltas::clear);
-        self.open_bytes = 0;
+        self.grown.clear();
         let rejected: i64 = self.state.rejected.values().sum();
         let totals = &self.state.totals;
         assert_eq!(rejected, totals.rejected, "{}: reasons add up to the rejected items", self.source);
@@ -364,7 +369,7 @@ impl Fold {
         self.step_over_gap();
         self.ids.aborted();
         self.open.iter_mut().for_each(OpenDeltas::clear);
-        self.open_bytes = 0;
+        self.grown.clear();
     }
 
     /// The next offset to take.
@@ -417,6 +422,56 @@ impl Fold {
     }
 }
 
+/// What sources of one plan add together: the cells of all of them in the first section, as one record carries them.
+pub fn sections(folds: &[&Fold]) -> Vec<Section> {
+    let mut sections: Vec<Section> = folds.iter().map(|fold| fold.bare_section()).collect();
+    if let (Some(section), Some(fold)) = (sections.first_mut(), folds.first()) {
+        (0..fold.plan.sets.len()).for_each(|set| count(section, folds, set));
+    }
+    sections
+}
+
+/// Adds to a section what was counted for one metric set.
+fn count(section: &mut Section, folds: &[&Fold], set: usize) {
+    let open: Vec<&OpenDeltas> = folds.iter().map(|fold| &fold.open[set]).filter(|open| open.events > 0).collect();
+    let Some(fold) = folds.first().filter(|_| !open.is_empty()) else { return };
+    let plan = &fold.plan.sets[set];
+    section.events.push((plan.set.name().to_string(), open.iter().map(|open| open.events).sum()));
+    section.groups.extend(expand(plan, &open));
+}
+
+/// Every tuple counts in one slice of each group-by.
+fn expand(plan: &SetPlan, open: &[&OpenDeltas]) -> Vec<Group> {
+    let mut groups = Vec::with_capacity(plan.group_bys.len());
+    for (by, group_by) in plan.group_bys.iter().enumerate() {
+        let mut index: HashTable<(u64, usize)> = HashTable::new();
+        let mut cells: Vec<(Values, i64, Cell)> = Vec::new();
+        for tuple in open.iter().flat_map(|open| &open.tuples) {
+            let values = || plan.tuple.projected(by, &tuple.values);
+            let hash = hash(tuple.pane, values());
+            let same = |(other, at): &(u64, usize)| {
+                let (have, pane, _) = &cells[*at];
+                *other == hash && *pane == tuple.pane && values().eq(have.0.iter().map(|value| &**value))
+            };
+            match index.find(hash, same) {
+                Some((_, at)) => _ = cells[*at].2.merge(&tuple.cell, usize::MAX),
+                None => {
+                    index.insert_unique(hash, (hash, cells.len()), |(hash, _)| *hash);
+                    cells.push((Values(values().map(Box::from).collect()), tuple.pane, tuple.cell.clone()));
+                }
+            }
+        }
+        cells.sort_unstable_by(|left, right| (&left.0, left.1).cmp(&(&right.0, right.1)));
+        groups.push(Group {
+            set: plan.set.name().to_string(),
+            group_by: group_by.name.clone(),
+            definitions: plan.definitions[by],
+            cells,
+        });
+    }
+    groups
+}
+
 /// What was counted for one metric set since the last commit, told apart by the tuple of its dimensions.
 #[derive(Default)]
 struct OpenDeltas {
@@ -433,8 +488,14 @@ struct Tuple {
 }
 
 impl OpenDeltas {
-    /// One lookup: by pane and tuple. Says by how many bytes what is open grew.
-    fn add(&mut self, plan: &SetPlan, touchpoint: &Touchpoint<'_>, pane: i64) -> usize {
+    /// One lookup: by pane and tuple. Tells by how many bytes what is open grew, and the hash of a new tuple.
+    fn add(
+        &mut self,
+        plan: &SetPlan,
+        touchpoint: &Touchpoint<'_>,
+        pane: i64,
+        grown: &mut dyn FnMut(Option<u64>, usize),
+    ) {
         let values = plan.tuple.of(&touchpoint.dimensions);
         let hash = hash(pane, values.clone());
         let tuples = &mut self.tuples;
@@ -442,13 +503,12 @@ impl OpenDeltas {
             let tuple = &tuples[*at];
             tuple.hash == hash && tuple.pane == pane && values.clone().eq(tuple.values.iter().map(|value| &**value))
         };
-        let mut grown = 0;
         let at = match self.index.find(hash, same) {
             Some(at) => *at,
             None => {
                 let at = tuples.len();
                 let values: Box<[Box<str>]> = values.map(Box::from).collect();
-                grown = TUPLE_BYTES + values.iter().map(|value| value.len()).sum::<usize>();
+                grown(Some(hash), TUPLE_BYTES + values.iter().map(|value| value.len()).sum::<usize>());
                 tuples.push(Tuple { hash, pane, values, cell: Cell::new(plan.set.shape()) });
                 self.index.insert_unique(hash, at, |at| tuples[*at].hash);
                 at
@@ -460,29 +520,9 @@ impl OpenDeltas {
         cell.events += 1;
         self.events += 1;
         let keys = cell.keys();
-        grown + (keys.0 - before.0) * NAME_BYTES + (keys.1 - before.1) * SCORE_BYTES
-    }
-
-    /// Every tuple counts in one slice of each group-by.
-    fn expand(&self, plan: &SetPlan) -> Vec<Group> {
-        let mut groups = Vec::with_capacity(plan.group_bys.len());
-        for (by, group_by) in plan.group_bys.iter().enumerate() {
-            let mut cells: HashMap<(i64, Values), Cell, FixedState> = HashMap::default();
-            for tuple in &self.tuples {
-                let cell = cells.entry((tuple.pane, plan.tuple.project(by, &tuple.values)));
-                cell.and_modify(|cell| _ = cell.merge(&tuple.cell, usize::MAX)).or_insert_with(|| tuple.cell.clone());
-            }
-            let mut cells: Vec<(Values, i64, Cell)> =
-                cells.into_iter().map(|((pane, values), cell)| (values, pane, cell)).collect();
-            cells.sort_unstable_by(|left, right| (&left.0, left.1).cmp(&(&right.0, right.1)));
-            groups.push(Group {
-                set: plan.set.name().to_string(),
-                group_by: group_by.name.clone(),
-                definitions: plan.definitions[by],
-                cells,
-            });
+        if keys != before {
+            grown(None, (keys.0 - before.0) * NAME_BYTES + (keys.1 - before.1) * SCORE_BYTES);
         }
-        groups
     }
 
     fn clear(&mut self) {

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod coverage;
+mod showing;
 
 use super::store::Series;
 use crate::engine::cell::Cell;
@@ -14,13 +15,11 @@ use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::ledger::{Entry, Ledger, Verdict};
 use crate::engine::plan::Plan;
 use crate::engine::publish::Shown;
-use crate::engine::section::{Phase, Section};
+use crate::engine::section::{Group, Phase, Section};
 use crate::engine::slice::Values;
 use crate::engine::time::END_OF_TIME;
 use crate::engine::watermark::minimum;
-use crate::engine::window::WindowKind;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// How far time has come for one metric set.
@@ -133,90 +132,137 @@ impl Merge {
         }
     }
 
-    /// Takes in the sections of the delta record at `offset`.
+    /// Takes in the sections of the delta record at `offset`: all of them, or none.
     pub fn take(&mut self, offset: i64, sections: Result<Vec<Section>, CodecError>) {
         if self.halted.is_some() {
             return;
         }
-        let place = format!("delta record at offset {offset}");
         let accepted = offset < self.state.accept_until;
-        match sections {
-            Ok(sections) => {
-                for section in &sections {
-                    let halt = match self.state.ledger.judge(section) {
-                        Verdict::Apply => self.apply(section).map_err(|halt| halt.at(&section.source)).err(),
-                        Verdict::Drop => {
-                            self.dropped += 1;
-                            None
-                        }
-                        Verdict::Halt(halt) => Some(halt),
-                    };
-                    match halt {
-                        Some(_) if accepted => self.begin_anew(section),
-                        Some(halt) => return self.halt(halt.at(place)),
-                        None => {}
-                    }
+        let taken = match sections {
+            Ok(sections) => self.take_in(&sections, accepted),
+            Err(_) if accepted => {
+                self.uncover_all(self.state.ledger.newest());
+                Ok(())
+            }
+            Err(error) => Err(unreadable(&error, HaltCode::Conservation)),
+        };
+        match taken {
+            Ok(()) => self.state.offset = offset + 1,
+            Err(halt) => self.halted = Some(halt.at(format!("delta record at offset {offset}"))),
+        }
+    }
+
+    fn take_in(&mut self, sections: &[Section], accepted: bool) -> Result<(), Halt> {
+        let mut follow = Vec::new();
+        let mut halt = None;
+        for section in sections {
+            match self.state.ledger.judge(section) {
+                Verdict::Apply => follow.push(section),
+                Verdict::Drop => {}
+                Verdict::Halt(why) => halt = halt.or(Some(why)),
+            }
+        }
+        let before = sections.len() - follow.len();
+        // Whose events a cell holds cannot be told: some of them were counted before, others were not.
+        let shared = sections.iter().any(|section| !section.groups.is_empty());
+        if halt.is_none() && before > 0 && !follow.is_empty() && shared {
+            let source = &follow[0].source;
+            let detail = format!("{before} of {} sections were taken in before, {source} was not", sections.len());
+            halt = Some(Halt::new(HaltCode::LedgerGap, detail));
+        }
+        let applied = match halt {
+            Some(halt) => Err(halt),
+            None => {
+                self.dropped += i64::try_from(before).expect("a count of sections");
+                self.apply(&follow)
+            }
+        };
+        match applied {
+            Err(_) if accepted => {
+                self.begin_anew(sections);
+                Ok(())
+            }
+            applied => applied,
+        }
+    }
+
+    /// Sections that do not follow on, where that was accepted: what lies before them is missing or counted already.
+    /// Their cells count where none of them can have been counted before.
+    fn begin_anew(&mut self, sections: &[Section]) {
+        let is_ahead = |section: &Section| {
+            let before = self.state.ledger.iter().find(|(source, _)| **source == section.source);
+            before.is_none_or(|(_, entry)| {
+                section.from.offset >= entry.standing.offset && section.from.accepted >= entry.standing.accepted
+            })
+        };
+        let ahead = sections.iter().all(is_ahead);
+        let dropped: Vec<bool> =
+            sections.iter().map(|section| self.state.ledger.judge(section) == Verdict::Drop).collect();
+        self.uncover_all(sections.iter().filter_map(|section| section.newest).max());
+        if !ahead || self.apply(&sections.iter().collect::<Vec<_>>()).is_err() {
+            for (section, dropped) in sections.iter().zip(dropped) {
+                if !dropped {
+                    self.state.ledger.apply(section);
                 }
             }
-            Err(_) if accepted => self.uncover_all(self.state.ledger.newest()),
-            Err(error) => return self.halt(unreadable(&error, HaltCode::Conservation).at(place)),
-        }
-        self.state.offset = offset + 1;
-    }
-
-    /// A section that does not follow on, where that was accepted: what lies before it is missing or counted already.
-    /// Its cells count where none of them can have been counted before.
-    fn begin_anew(&mut self, section: &Section) {
-        let before = self.state.ledger.iter().find(|(source, _)| **source == section.source);
-        let ahead = before.is_none_or(|(_, entry)| {
-            section.from.offset >= entry.standing.offset && section.from.accepted >= entry.standing.accepted
-        });
-        self.uncover_all(section.newest);
-        if !ahead || self.apply(section).is_err() {
-            self.state.ledger.apply(section);
-            let plan = Arc::clone(&self.plan);
-            (0..plan.sets.len()).for_each(|set| self.advance(&plan, set));
+            self.advance_all();
         }
     }
 
-    fn apply(&mut self, section: &Section) -> Result<(), Halt> {
-        self.check(section)?;
-        if section.plan != self.plan_id {
-            self.uncover(section);
-        }
+    fn advance_all(&mut self) {
         let plan = Arc::clone(&self.plan);
-        for group in &section.groups {
-            let Some(index) = self.series_of(&group.set, &group.group_by) else { continue };
-            let final_until = self.state.times[self.series[index].set].final_until.unwrap_or(i64::MIN);
-            let series = &mut self.series[index];
-            if group.definitions != plan.sets[series.set].definitions[series.by] {
-                continue; // cells of different definitions never merge (I-10)
-            }
-            let by = &plan.sets[series.set].group_bys[series.by];
-            for (values, pane, cell) in &group.cells {
-                let kept = series.keep(&plan, values);
-                if kept != *values {
-                    series.overflow += cell.events;
-                }
-                for (level, geometry) in plan.geometry.levels().iter().enumerate() {
-                    let (start, _) = geometry.pane(*pane);
-                    let wanted = plan.keeps(level, by) && geometry.holds(section.base);
-                    if wanted && !plan.geometry.expired(level, start, final_until) {
-                        series.add(&plan, &kept, level, start, cell);
-                    }
-                }
-            }
+        (0..plan.sets.len()).for_each(|set| self.advance(&plan, set));
+    }
+
+    /// Takes sections in: first what all of them have counted, then how far each of them has come. Time moves last, or it
+    /// would close windows of those that come later.
+    fn apply(&mut self, sections: &[&Section]) -> Result<(), Halt> {
+        for section in sections {
+            self.check(section).map_err(|halt| halt.at(&section.source))?;
         }
-        self.state.ledger.apply(section);
-        for set in 0..plan.sets.len() {
-            self.advance(&plan, set);
+        let newest = sections.iter().filter_map(|section| section.newest).max();
+        for section in sections {
+            if section.plan != self.plan_id {
+                self.uncover(section, newest);
+            }
+            section.groups.iter().for_each(|group| self.count(section.base, group));
         }
+        sections.iter().for_each(|section| self.state.ledger.apply(section));
+        self.advance_all();
         Ok(())
+    }
+
+    /// Counts the cells of a group-by in every level that keeps them.
+    fn count(&mut self, base: i64, group: &Group) {
+        let plan = Arc::clone(&self.plan);
+        let Some(index) = self.series_of(&group.set, &group.group_by) else { return };
+        let final_until = self.state.times[self.series[index].set].final_until.unwrap_or(i64::MIN);
+        let series = &mut self.series[index];
+        if group.definitions != plan.sets[series.set].definitions[series.by] {
+            return; // cells of different definitions never merge (I-10)
+        }
+        let by = &plan.sets[series.set].group_bys[series.by];
+        for (values, pane, cell) in &group.cells {
+            let kept = series.keep(&plan, values);
+            if kept != *values {
+                series.overflow += cell.events;
+            }
+            for (level, geometry) in plan.geometry.levels().iter().enumerate() {
+                let (start, _) = geometry.pane(*pane);
+                let wanted = plan.keeps(level, by) && geometry.holds(base);
+                if wanted && !plan.geometry.expired(level, start, final_until) {
+                    series.add(&plan, &kept, level, start, cell);
+                }
+            }
+        }
     }
 
     /// Conservation: in every group-by we own, the cells add up to the accepted events the section names. Only
     /// somebody with another plan may leave a group-by out.
     fn check(&self, section: &Section) -> Result<(), Halt> {
+        if section.events.is_empty() && section.groups.is_empty() {
+            return Ok(());
+        }
         let wrong = |detail: String| Err(Halt::new(HaltCode::Conservation, detail));
         for series in &self.series {
             let plan = &self.plan.sets[series.set];
@@ -298,43 +344,6 @@ impl Merge {
         }
     }
 
-    /// Windows that end in `(after, until]` are final now.
-    fn finalize(&mut self, plan: &Plan, index: usize, after: i64, until: i64) {
-        let series = &self.series[index];
-        for (window, spec) in plan.geometry.windows().iter().enumerate() {
-            let total = spec.kind == WindowKind::Total;
-            if spec.kind == WindowKind::Ever || (total && until != END_OF_TIME) {
-                continue;
-            }
-            let anchor = plan.geometry.anchor(window);
-            let covered_from = self.covered_from(index, window);
-            for (values, slice) in &series.slices {
-                let mut starts: Vec<i64> = match total {
-                    true => vec![i64::MIN],
-                    false => slice.panes[anchor]
-                        .keys()
-                        .flat_map(|pane| plan.geometry.starts(window, *pane, after, until))
-                        .collect(),
-                };
-                starts.sort_unstable();
-                starts.dedup();
-                for start in starts {
-                    let Some(cell) = slice.window(plan, window, start) else { continue };
-                    let (start, end) = if total { self.span() } else { (start, plan.geometry.end(window, start)) };
-                    let (set, by, values) = (series.set, series.by, values.clone());
-                    self.finals.push(Shown { set, by, values, window, start, end, cell, is_final: true, covered_from });
-                }
-            }
-        }
-    }
-
-    /// From the oldest to the newest accepted event of all sources.
-    fn span(&self) -> (i64, i64) {
-        let oldest = self.state.ledger.iter().filter_map(|(_, entry)| entry.oldest).min();
-        let newest = self.state.ledger.iter().filter_map(|(_, entry)| entry.newest).max();
-        (oldest.unwrap_or(0), newest.map_or(0, |newest| newest + 1))
-    }
-
     /// What the next commit makes true. `publish`: with the current windows that changed; `checkpoint`: with
     /// every pane that changed since the last one.
     pub fn prepare(&mut self, publish: bool, checkpoint: bool) -> MergeCommit {
@@ -379,64 +388,6 @@ impl Merge {
         self.state.published.replace(self.state.offset)
     }
 
-    /// The current instance of every published window, where it changed since it was last published.
-    fn currents(&mut self) -> Vec<Shown> {
-        let plan = Arc::clone(&self.plan);
-        let mut currents = Vec::new();
-        for (index, series) in self.series.iter().enumerate() {
-            let time = self.state.times[series.set];
-            let Some(watermark) = time.watermark.filter(|watermark| *watermark != END_OF_TIME) else { continue };
-            for (window, spec) in plan.geometry.windows().iter().enumerate() {
-                if matches!(spec.kind, WindowKind::Ever | WindowKind::Total) {
-                    continue;
-                }
-                let (start, end) = plan.geometry.current(window, watermark);
-                if time.final_until.is_some_and(|until| end <= until) {
-                    continue; // it is final: nothing provisional after it
-                }
-                for (values, slice) in &series.slices {
-                    let name = (index, window, values.clone());
-                    if self.looked_at.get(&name) == Some(&(slice.changes, start)) {
-                        continue;
-                    }
-                    self.looked_at.insert(name.clone(), (slice.changes, start));
-                    let Some(cell) = slice.window(&plan, window, start) else { continue };
-                    let hash = contents(&cell);
-                    if self.shown.get(&name) == Some(&(start, hash)) {
-                        continue;
-                    }
-                    self.shown_now.push((name, (start, hash)));
-                    let (set, by, values) = (series.set, series.by, values.clone());
-                    let covered_from = self.covered_from(index, window);
-                    currents.push(Shown { set, by, values, window, start, end, cell, is_final: false, covered_from });
-                }
-            }
-        }
-        currents
-    }
-
-    /// What is shown of one window now, per slice: for export. `None` watermark shows nothing, but `ever`.
-    pub fn rows(&self, set: usize, by: usize, window: usize) -> Vec<Shown> {
-        let Some(index) = self.series.iter().position(|series| series.set == set && series.by == by) else {
-            return Vec::new();
-        };
-        let series = &self.series[index];
-        let time = self.state.times[set];
-        let ever = self.plan.geometry.windows()[window].kind == WindowKind::Ever;
-        let (start, end) = match time.watermark {
-            _ if ever => (i64::MIN, i64::MAX),
-            Some(watermark) if watermark != END_OF_TIME => self.plan.geometry.current(window, watermark),
-            _ => return Vec::new(),
-        };
-        let is_final = !ever && time.final_until.is_some_and(|until| end <= until);
-        let covered_from = self.covered_from(index, window);
-        let shown = series.slices.iter().filter_map(|(values, slice)| {
-            let cell = slice.window(&self.plan, window, start)?;
-            Some(Shown { set, by, values: values.clone(), window, start, end, cell, is_final, covered_from })
-        });
-        shown.collect()
-    }
-
     /// The commit made of the last [`Merge::prepare`] is true.
     pub fn committed(&mut self) {
         for (name, shown) in self.shown_now.drain(..) {
@@ -473,10 +424,6 @@ impl Merge {
         self.shown_now.clear();
         self.looked_at.clear();
         self.checkpointing = false;
-    }
-
-    fn halt(&mut self, halt: Halt) {
-        self.halted = Some(halt);
     }
 
     /// Why the task takes nothing any more, if so.
@@ -522,10 +469,6 @@ impl Merge {
         });
         sizes.collect()
     }
-}
-
-fn contents(cell: &Cell) -> u64 {
-    foldhash::fast::FixedState::default().hash_one(cell)
 }
 
 /// A halt over something that cannot be read: of a format that is not known, or `code`.

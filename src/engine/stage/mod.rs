@@ -8,5 +8,5 @@ mod fold;
 mod merge;
 mod store;
 
-pub use fold::{Fold, Judged};
+pub use fold::{Fold, Judged, sections};
 pub use merge::{Merge, MergeCommit, SetTime};

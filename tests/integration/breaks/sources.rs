@@ -93,13 +93,34 @@ pub(super) const BREAKS: &[Break] = &[
         }"#,
         tests: &["sources::a_gap_in_the_input_is_accepted"],
     },
+    // Time moves before everything that a record holds is counted.
+    Break {
+        name: "time_moves_before_the_cells",
+        file: "src/engine/stage/merge.rs",
+        text: "        let newest = sections.iter().filter_map(|section| section.newest).max();\n        for section in sections {",
+        replacement: r#"        let newest = sections.iter().filter_map(|section| section.newest).max();
+        if crate::canary("time_moves_before_the_cells") {
+            sections.iter().for_each(|section| self.state.ledger.apply(section));
+            self.advance_all();
+        }
+        for section in sections {"#,
+        tests: &["order::a_record_closes_no_window_that_it_counts_in"],
+    },
+    // A record of which a part was taken in before is taken in all the same.
+    Break {
+        name: "half_a_record_taken",
+        file: "src/engine/stage/merge.rs",
+        text: "if halt.is_none() && before > 0 && !follow.is_empty() && shared {",
+        replacement: r#"if halt.is_none() && before > 0 && !follow.is_empty() && shared && !crate::canary("half_a_record_taken") {"#,
+        tests: &["restart::half_a_record_halts"],
+    },
     // What a gap in the deltas tore says nothing of it.
     Break {
         name: "torn_windows_say_nothing",
         file: "src/engine/stage/merge.rs",
-        text: "self.uncover_all(section.newest);",
+        text: "self.uncover_all(sections.iter().filter_map(|section| section.newest).max());",
         replacement: r#"if !crate::canary("torn_windows_say_nothing") {
-            self.uncover_all(section.newest);
+            self.uncover_all(sections.iter().filter_map(|section| section.newest).max());
         }"#,
         tests: &["sources::a_gap_in_the_deltas_is_accepted"],
     },
@@ -178,9 +199,10 @@ pub(super) const BREAKS: &[Break] = &[
     Break {
         name: "deltas_in_the_latest_format",
         file: "src/pipeline/deltas.rs",
-        text: "let value = encode_delta(&bare, plan.format);",
-        replacement: r#"let latest = crate::canary("deltas_in_the_latest_format").then_some(crate::engine::codec::Format::LATEST);
-                let value = encode_delta(&bare, latest.unwrap_or(plan.format));"#,
+        text: "sections[0].groups = groups;\n                encode_delta(&sections, plan.format)",
+        replacement: r#"sections[0].groups = groups;
+                let latest = crate::canary("deltas_in_the_latest_format").then_some(crate::engine::codec::Format::LATEST);
+                encode_delta(&sections, latest.unwrap_or(plan.format))"#,
         tests: &["sources::the_format_may_change_up_and_down"],
     },
     // So are panes.

@@ -14,10 +14,10 @@ impl Merge {
         self.state.times[set].covered_from.max(self.state.series_from[index]).max(panes)
     }
 
-    /// Whoever counted had other definitions: what is missing here is missing up to the newest event that was
+    /// Whoever counted had other definitions: what is missing here is missing up to `newest`, the newest event that was
     /// accepted then.
-    pub(super) fn uncover(&mut self, section: &Section) {
-        let Some(from) = section.newest.map(|newest| newest.saturating_add(1)) else { return };
+    pub(super) fn uncover(&mut self, section: &Section, newest: Option<i64>) {
+        let Some(from) = newest.map(|newest| newest.saturating_add(1)) else { return };
         for (series, covered_from) in self.series.iter().zip(&mut self.state.series_from) {
             let plan = &self.plan.sets[series.set];
             let (set, by) = (plan.set.name(), &plan.group_bys[series.by].name);
