@@ -81,7 +81,8 @@ impl<C: ConsumerContext + 'static> BatchConsumer<C> {
 
     /// The next records. It waits until there are `max`, and no longer than this: ask for one to wait for the first.
     pub fn batch(&mut self, max: usize, wait: Duration) -> Batch<'_> {
-        let milliseconds = c_int::try_from(wait.as_millis()).unwrap_or(c_int::MAX);
+        // Rounded up: part of a millisecond is no time to librdkafka, and whoever waits for it would ask again and again.
+        let milliseconds = c_int::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(c_int::MAX);
         let room = max.min(self.array.len());
         let (queue, array) = (self.queue.0.as_ptr(), self.array.as_mut_ptr());
         // SAFETY: the queue lives, `array` has room for `room` pointers, and no other batch call runs on this client:

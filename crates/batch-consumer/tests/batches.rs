@@ -142,3 +142,15 @@ fn nothing_comes_of_a_paused_partition() {
     let offsets = read(&mut reader, usize::MAX, |offsets| before[0].len() + offsets[0].len() >= rest);
     assert_eq!(offsets[0].first(), Some(&(before[0].last().expect("some came") + 1)), "it goes on where it stood");
 }
+
+#[test]
+fn part_of_a_millisecond_is_waited_for_too() {
+    let (_cluster, servers) = cluster();
+    let mut reader = reader(&servers, 64);
+    let mut paused = TopicPartitionList::new();
+    (0..PARTITIONS).for_each(|partition| _ = paused.add_partition(TOPIC, partition));
+    reader.consumer().pause(&paused).expect("paused");
+    let begun = Instant::now();
+    (0..20).for_each(|_| assert!(reader.batch(1, Duration::from_micros(300)).is_empty()));
+    assert!(begun.elapsed() >= Duration::from_millis(10), "{:?}", begun.elapsed());
+}
