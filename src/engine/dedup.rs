@@ -4,20 +4,22 @@
 //! entry older than the horizon counts as absent, and is removed from memory some time after. What was
 //! learned since the last commit can be taken back, exactly (I-6).
 
-use hashbrown::{HashTable, hash_table::Entry as Slot};
+mod table;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::time::MINUTE;
+use table::{Place, Table};
 
-/// Many small tables instead of one, so that growing one does not double the memory of all.
+/// Many small tables instead of one, so that growing one does not copy all.
 const SHARDS: usize = 64;
 
 /// Into how many equal parts ids are cut before they are dealt out to shards.
 const PARTS: usize = 4096;
 
 /// Which shard each part belongs to. The last shards hold twice as many ids as the first, and all sizes between occur:
-/// so they do not double at once, and memory follows the number of ids.
+/// so they do not grow at once, and memory follows the number of ids.
 static SHARD_OF: LazyLock<[u8; PARTS]> = LazyLock::new(|| {
     std::array::from_fn(|part| {
         let share = (part as f64 / PARTS as f64 + 1.0).log2();
@@ -29,8 +31,8 @@ static SHARD_OF: LazyLock<[u8; PARTS]> = LazyLock::new(|| {
 /// quarter more are then in memory than count, and no commit has more to do than another.
 const SWEEP: usize = 4;
 
-/// What a remembered id takes in memory, in bytes: its entry in a table that is half full at the worst, and its way
-/// back until the next commit.
+/// What a remembered id takes in memory, in bytes: its entry in a table of which two fifths are taken at the worst. (Its way
+/// back until the next commit is counted with what is open.)
 pub const ID_BYTES: usize = 60;
 
 /// What is known of an id.
@@ -54,6 +56,13 @@ struct Remembered {
 }
 
 impl Remembered {
+    /// What stands in a slot that holds nothing: a time that no event has.
+    const VACANT: Remembered = Remembered { high: 0, low: 0, time_and_content: i64::MIN };
+
+    fn is_vacant(&self) -> bool {
+        self.time_and_content == i64::MIN
+    }
+
     fn new(id: u128, time: i64, content: u64) -> Remembered {
         let bound = (1i64 << 47) - 1;
         let time = time.clamp(-bound, bound);
@@ -87,7 +96,7 @@ struct Bucket {
 /// The ids of one source.
 #[derive(Debug)]
 pub struct Ids {
-    shards: Vec<HashTable<Remembered>>,
+    shards: Vec<Table>,
     /// Per minute of event time; only where ids can leave again.
     buckets: BTreeMap<i64, Bucket>,
     /// What each change since the last commit replaced, with the first offset of its minute.
@@ -110,7 +119,7 @@ impl Ids {
     /// An empty set that holds at most `ids_max` ids; `forgets: false` never lets one go.
     pub fn new(ids_max: usize, forgets: bool) -> Ids {
         Ids {
-            shards: (0..SHARDS).map(|_| HashTable::new()).collect(),
+            shards: (0..SHARDS).map(|_| Table::default()).collect(),
             buckets: BTreeMap::new(),
             journal: Vec::new(),
             pushed: Vec::new(),
@@ -129,22 +138,22 @@ impl Ids {
         let oldest = horizon.max(self.floor);
         let new = Remembered::new(id, time, content);
         let shard = &mut self.shards[Remembered::shard(id)];
-        match shard.entry(new.low, |have| have.is(id), |have| have.low) {
-            Slot::Occupied(mut slot) => {
-                let have = *slot.get();
+        match shard.find(id) {
+            Place::At(slot) => {
+                let have = *shard.get_mut(slot);
                 if !self.forgets || have.time() >= oldest {
                     return if have.same_content(content) { Seen::Same } else { Seen::Conflicting };
                 }
                 let first_offset = self.buckets.get(&minute(have.time())).map(|bucket| bucket.first_offset);
                 // Without a minute the committed horizon had passed it: no abort can bring it back to life.
                 self.journal.push((id, Some((have, first_offset.unwrap_or(i64::MAX)))));
-                *slot.get_mut() = new;
+                *shard.get_mut(slot) = new;
                 if first_offset.is_some() {
                     leave(&mut self.buckets, &mut self.live, have.time());
                 }
             }
-            Slot::Vacant(slot) => {
-                slot.insert(new);
+            Place::Nowhere => {
+                shard.insert(new);
                 self.journal.push((id, None));
             }
         }
@@ -203,15 +212,11 @@ impl Ids {
                 break;
             }
             earned = earned.saturating_sub(shard.len());
-            shard.retain(|have| have.time() >= oldest);
-            // What a busy hour took is given back; half of what is left again fits in without growing.
-            if shard.capacity() > 1024 && shard.len() < shard.capacity() / 3 {
-                shard.shrink_to(shard.len() + shard.len() / 2, |have| have.low);
-            }
+            shard.forget(oldest);
             next = (next + 1) % SHARDS;
         }
         // What is earned while there is little to look at is not saved up for a long look later.
-        let largest = self.shards.iter().map(HashTable::len).max().unwrap_or(0);
+        let largest = self.shards.iter().map(Table::len).max().unwrap_or(0);
         self.sweep = (next, earned.min(largest + SWEEP * learned));
     }
 
@@ -226,11 +231,11 @@ impl Ids {
         }
         while let Some((id, before)) = self.journal.pop() {
             let shard = &mut self.shards[Remembered::shard(id)];
-            let Ok(slot) = shard.find_entry(id as u64, |have| have.is(id)) else { continue };
-            let time = slot.get().time();
+            let Place::At(slot) = shard.find(id) else { continue };
+            let time = shard.get_mut(slot).time();
             match before {
-                Some((before, _)) => *slot.into_mut() = before,
-                None => drop(slot.remove()),
+                Some((before, _)) => *shard.get_mut(slot) = before,
+                None => shard.remove(slot),
             }
             if self.forgets {
                 leave(&mut self.buckets, &mut self.live, time);
@@ -266,7 +271,7 @@ impl Ids {
 
     /// How many ids are in memory.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(HashTable::len).sum()
+        self.shards.iter().map(Table::len).sum()
     }
 
     /// Whether no id is in memory.
@@ -371,7 +376,7 @@ mod tests {
                 ids.committed(now - 10 * MINUTE);
             }
             assert!(minute < 12 || ids.len() < 50 * 60 * 11 * 3 / 2, "{}", ids.len());
-            capacity.push(ids.shards.iter().map(HashTable::capacity).sum::<usize>());
+            capacity.push(ids.shards.iter().map(Table::slots).sum::<usize>());
         }
         let (early, late) = (capacity[20..40].iter().max(), capacity[40..].iter().max());
         assert!(late <= early.map(|early| early + early / 10).as_ref(), "{capacity:?}");
