@@ -42,6 +42,12 @@ const BATCH: usize = 1024;
 /// How long a rebalance may go unheard while records are waited for.
 const LISTEN: Duration = Duration::from_millis(20);
 
+/// How many offsets a partition may be behind for a look whether all of them are control records.
+const FAR: i64 = 1_000;
+
+/// After how long without a record that look is taken all the same.
+const STANDS: Duration = Duration::from_secs(30);
+
 /// How long the look behind the last record may take.
 const TAIL: Duration = Duration::from_secs(2);
 
@@ -54,6 +60,8 @@ struct Owned {
     lost: Option<i64>,
     /// Nothing but control records lies in `[position, end)`.
     empty: Option<(i64, i64)>,
+    /// Since when it stands there.
+    stands_since: Instant,
 }
 
 /// A worker's connection to Kafka.
@@ -205,7 +213,8 @@ impl KafkaLink {
         self.to_announce.clear();
         for assigned in &placed {
             let lost = assigned.lost.as_ref().map(|_| assigned.position);
-            let owned = Owned { position: assigned.position, flows: false, lost, empty: None };
+            let stands_since = Instant::now();
+            let owned = Owned { position: assigned.position, flows: false, lost, empty: None, stands_since };
             self.owned.insert(assigned.id, owned);
         }
         self.events.push(Rebalance::Assigned(placed));
@@ -281,7 +290,7 @@ impl KafkaLink {
             let member = member.as_mut().ok_or_else(closed)?;
             // librdkafka waits for as many as were asked for: where it is to wait at all, it is asked for one.
             let batch = member.batch(if waits.is_zero() { max - taken } else { 1 }, waits);
-            let (came, mut failed) = (batch.len(), None);
+            let (came, mut failed, now) = (batch.len(), None, Instant::now());
             // All of it is handed over before anything else happens: what was dropped would be read by nobody.
             for message in batch {
                 if let Some(code) = message.error() {
@@ -292,7 +301,7 @@ impl KafkaLink {
                 let Some(owned) = owned.get_mut(&id).filter(|o| o.flows && message.offset() >= o.position) else {
                     continue;
                 };
-                owned.position = message.offset() + 1;
+                (owned.position, owned.stands_since) = (message.offset() + 1, now);
                 with_batched(&message, &mut |record| take(id, record));
                 taken += 1;
             }
@@ -389,6 +398,7 @@ impl Link for KafkaLink {
         self.member()?.resume(&list).map_err(|error| unavailable("resume", &error))?;
         let owned = self.own(partition)?;
         (owned.position, owned.flows, owned.lost) = (offset, true, None);
+        owned.stands_since = Instant::now();
         Ok(())
     }
 
@@ -456,6 +466,11 @@ impl Link for KafkaLink {
         }
         if self.own(partition)?.empty == Some((position, end)) {
             return Ok((true, 0));
+        }
+        // So much is hardly all control records. Whoever catches up is behind in many partitions, and looking into them
+        // would fetch everything twice.
+        if end - position > FAR && self.own(partition)?.stands_since.elapsed() < STANDS {
+            return Ok((false, end - position));
         }
         let (_, stable) = self.member()?.fetch_watermarks(&topic, number, ASK).map_err(failed)?;
         if stable < end || !self.is_tail_empty(Span { topic, partition: number, from: position, until: end })? {
