@@ -193,7 +193,9 @@ pub fn mend_merge(standing: &MergeStanding, format: Format) -> Result<(i64, Stri
         let cost = "is rebuilt from the deltas; windows that reach back before the first of them say from when they are covered";
         return Ok((offset, text, cost));
     }
-    let (offset, text) = accepted(offset.max(low), memory.checkpoint, high);
+    // Where all that was lost was the end, the first record that comes is the one that does not follow on.
+    let accept = if offset < low { high.max(low.saturating_add(1)) } else { high };
+    let (offset, text) = accepted(offset.max(low), memory.checkpoint, accept);
     Ok((offset, text, "goes on; windows say from when they are covered"))
 }
 
@@ -283,6 +285,8 @@ mod tests {
         // Deltas are lost, or do not follow on.
         assert_eq!(mended(&standing(Some((8, &text)), (6, 9), Ok(Some(5)))), (8, 5, Some(9)));
         assert_eq!(mended(&standing(Some((8, &text)), (20, 30), Ok(Some(5)))), (20, 5, Some(30)));
+        // Nothing is left of them: the first that comes does not follow on.
+        assert_eq!(mended(&standing(Some((8, &text)), (20, 20), Ok(Some(5)))), (20, 5, Some(21)));
     }
 
     #[test]
