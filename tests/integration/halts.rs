@@ -256,7 +256,7 @@ fn second_stage() -> Result<(), Failed> {
     bench.run_into("merge", HaltCode::Conservation)?;
     mend(&mut bench, &["3"], "goes on")?;
 
-    // A section that does not follow on: one that was taken in long ago, with another beginning.
+    // A section that does not follow on: the last word of a source that was never heard of.
     bench.write("deltas", 0, None, &gap(&bench))?;
     bench.run_into("merge", HaltCode::LedgerGap)?;
     mend(&mut bench, &["0"], "goes on")?;
@@ -277,8 +277,8 @@ fn gap(bench: &Bench) -> Vec<u8> {
     use touchstone::engine::section::{Phase, Section, SourceId, Standing};
     let at = |offset| Standing { offset, watermark: Some(1), accepted: offset };
     let section = Section {
-        source: SourceId { input: "calls".into(), epoch: bench.epoch, partition: 0 },
-        phase: Phase::Live,
+        source: SourceId { input: "calls".into(), epoch: bench.epoch, partition: 9 },
+        phase: Phase::Retired,
         partitions: 2,
         plan: 0,
         base: 60_000,
