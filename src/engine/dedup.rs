@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::time::MINUTE;
-use table::{Place, Table};
+use table::Table;
 
 /// Many small tables instead of one, so that growing one does not copy all.
 const SHARDS: usize = 64;
@@ -139,7 +139,7 @@ impl Ids {
         let new = Remembered::new(id, time, content);
         let shard = &mut self.shards[Remembered::shard(id)];
         match shard.find(id) {
-            Place::At(slot) => {
+            Ok(slot) => {
                 let have = *shard.get_mut(slot);
                 if !self.forgets || have.time() >= oldest {
                     return if have.same_content(content) { Seen::Same } else { Seen::Conflicting };
@@ -152,8 +152,8 @@ impl Ids {
                     leave(&mut self.buckets, &mut self.live, have.time());
                 }
             }
-            Place::Nowhere => {
-                shard.insert(new);
+            Err(vacant) => {
+                shard.insert(vacant, new);
                 self.journal.push((id, None));
             }
         }
@@ -231,7 +231,7 @@ impl Ids {
         }
         while let Some((id, before)) = self.journal.pop() {
             let shard = &mut self.shards[Remembered::shard(id)];
-            let Place::At(slot) = shard.find(id) else { continue };
+            let Ok(slot) = shard.find(id) else { continue };
             let time = shard.get_mut(slot).time();
             match before {
                 Some((before, _)) => *shard.get_mut(slot) = before,

@@ -91,6 +91,6 @@ impl TupleShape {
 
     /// The values of a tuple in the `group_by`-th group-by.
     pub fn project(&self, group_by: usize, tuple: &[Box<str>]) -> Values {
-        Values(self.places[group_by].iter().map(|place| tuple[*place].clone()).collect())
+        Values(self.projected(group_by, tuple).map(Box::from).collect())
     }
 }

@@ -9,7 +9,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::Connection;
-use super::context::Quiet;
+use super::context::{Named, Quiet};
 use super::security::denied;
 use crate::pipeline::link::{LinkConfig, LinkError};
 
@@ -142,8 +142,7 @@ pub(super) fn may_join(client: &QuietConsumer, config: &LinkConfig) -> Result<()
     let Some(subscription) = config.subscriptions.first() else { return Ok(()) };
     let deadline = Instant::now() + ASK;
     loop {
-        let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition(&subscription.topic, 0);
+        let list = single(&(subscription.topic.clone(), 0));
         let asked = client.committed_offsets(list, KNOCK).is_ok();
         // Without a coordinator there is no answer, but an error that is heard while it is polled.
         while client.poll(Duration::ZERO).is_some() {}
@@ -191,4 +190,11 @@ pub(super) fn let_go<T: Send + 'static>(client: T, limit: Duration) {
 
 fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
+}
+
+/// A list of one partition.
+pub(super) fn single((topic, partition): &Named) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition(topic, *partition);
+    list
 }

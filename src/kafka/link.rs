@@ -19,7 +19,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Connection;
 use super::assignment::{Placing, committed_of, out_of_range, partition_count, unavailable};
-use super::clients::{self, ASK, QuietConsumer, let_go};
+use super::clients::{self, ASK, QuietConsumer, let_go, single};
 use super::context::{Called, GroupContext, Named};
 use super::error::{consuming, is_out_of_range};
 use super::message::{identify, with_batched};
@@ -490,10 +490,4 @@ fn open_aside(connection: &Connection, group: &str) -> Result<QuietConsumer, Lin
     let mut config = clients::reading(connection, group);
     config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
     clients::quiet(connection, &config)
-}
-
-fn single((topic, partition): &Named) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(1);
-    list.add_partition(topic, *partition);
-    list
 }

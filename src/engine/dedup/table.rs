@@ -20,17 +20,9 @@ const LEAST: usize = 16;
 /// Remembered events, each id at most once.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    /// `None`-like where [`Remembered::is_vacant`].
+    /// Those that hold nothing are [`Remembered::VACANT`].
     slots: Vec<Remembered>,
     len: usize,
-}
-
-/// Where an id is, or would be.
-pub(super) enum Place {
-    /// In this slot.
-    At(usize),
-    /// Nowhere.
-    Nowhere,
 }
 
 impl Table {
@@ -61,38 +53,38 @@ impl Table {
         if to >= from { to - from } else { to + self.slots.len() - from }
     }
 
-    pub fn find(&self, id: u128) -> Place {
-        if self.len == 0 {
-            return Place::Nowhere;
-        }
-        let mut slot = self.home(id as u64);
-        loop {
-            let have = &self.slots[slot];
-            if have.is_vacant() {
-                return Place::Nowhere;
-            }
-            if have.is(id) {
-                return Place::At(slot);
+    /// The slot of an id, or else the one where [`Table::insert`] may put it.
+    pub fn find(&self, id: u128) -> Result<usize, usize> {
+        self.search(id as u64, |have| have.is(id))
+    }
+
+    /// The first slot that holds what is looked for, or else the vacant one that ends the search.
+    fn search(&self, low: u64, is: impl Fn(&Remembered) -> bool) -> Result<usize, usize> {
+        let mut slot = self.home(low);
+        while let Some(have) = self.slots.get(slot).filter(|have| !have.is_vacant()) {
+            if is(have) {
+                return Ok(slot);
             }
             slot = self.after(slot);
         }
+        Err(slot)
     }
 
-    /// Adds an event whose id is not there.
-    pub fn insert(&mut self, new: Remembered) {
+    /// Adds an event whose id is not there, at the slot where the search for it has ended.
+    pub fn insert(&mut self, vacant: usize, new: Remembered) {
         if (self.len + 1) * FULL.1 > self.slots.len() * FULL.0 {
             self.rebuild(self.slots.len() * 5 / 4);
+            self.put(new);
+        } else {
+            self.slots[vacant] = new;
         }
-        self.put(new);
         self.len += 1;
     }
 
     fn put(&mut self, new: Remembered) {
-        let mut slot = self.home(new.low);
-        while !self.slots[slot].is_vacant() {
-            slot = self.after(slot);
+        if let Err(vacant) = self.search(new.low, |_| false) {
+            self.slots[vacant] = new;
         }
-        self.slots[slot] = new;
     }
 
     fn rebuild(&mut self, slots: usize) {
@@ -157,23 +149,23 @@ mod tests {
                         table.forget(time);
                         map.retain(|_, have| *have >= time);
                     }
-                    (1..4, Place::At(slot)) => {
+                    (1..4, Ok(slot)) => {
                         table.remove(slot);
                         prop_assert!(map.remove(&id).is_some());
                     }
-                    (_, Place::Nowhere) => {
+                    (_, Err(vacant)) => {
                         prop_assert!(!map.contains_key(&id));
                         if kind >= 4 {
-                            table.insert(Remembered::new(id, time, 0));
+                            table.insert(vacant, Remembered::new(id, time, 0));
                             map.insert(id, time);
                         }
                     }
-                    (_, Place::At(slot)) => prop_assert_eq!(Some(&table.get_mut(slot).time()), map.get(&id)),
+                    (_, Ok(slot)) => prop_assert_eq!(Some(&table.get_mut(slot).time()), map.get(&id)),
                 }
                 prop_assert_eq!(table.len(), map.len());
             }
             for id in map.keys() {
-                prop_assert!(matches!(table.find(*id), Place::At(_)));
+                prop_assert!(table.find(*id).is_ok());
             }
         }
     }
@@ -183,7 +175,8 @@ mod tests {
         let mut table = Table::default();
         let id = |n: u64| xxhash_rust::xxh3::xxh3_128(&n.to_le_bytes());
         for n in 0..100_000 {
-            table.insert(Remembered::new(id(n), n as i64, 0));
+            let vacant = table.find(id(n)).expect_err("each id is new");
+            table.insert(vacant, Remembered::new(id(n), n as i64, 0));
             assert!(n < 100 || table.slots() <= 2 * table.len(), "{} slots for {}", table.slots(), table.len());
         }
         table.forget(99_000);

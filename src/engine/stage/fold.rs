@@ -302,9 +302,7 @@ impl Fold {
 
     /// What this source adds since the last commit.
     pub fn section(&self) -> Section {
-        let mut section = self.bare_section();
-        self.plan.sets.iter().enumerate().for_each(|(set, _)| count(&mut section, &[self], set));
-        section
+        sections(&[self]).pop().expect("one for each source")
     }
 
     fn bare_section(&self) -> Section {
@@ -457,7 +455,7 @@ fn expand(plan: &SetPlan, open: &[&OpenDeltas]) -> Vec<Group> {
                 Some((_, at)) => _ = cells[*at].2.merge(&tuple.cell, usize::MAX),
                 None => {
                     index.insert_unique(hash, (hash, cells.len()), |(hash, _)| *hash);
-                    cells.push((Values(values().map(Box::from).collect()), tuple.pane, tuple.cell.clone()));
+                    cells.push((plan.tuple.project(by, &tuple.values), tuple.pane, tuple.cell.clone()));
                 }
             }
         }

@@ -196,15 +196,11 @@ impl Merge {
             })
         };
         let ahead = sections.iter().all(is_ahead);
-        let dropped: Vec<bool> =
-            sections.iter().map(|section| self.state.ledger.judge(section) == Verdict::Drop).collect();
+        let is_new = |section: &&Section| self.state.ledger.judge(section) != Verdict::Drop;
+        let new: Vec<&Section> = sections.iter().filter(is_new).collect();
         self.uncover_all(sections.iter().filter_map(|section| section.newest).max());
         if !ahead || self.apply(&sections.iter().collect::<Vec<_>>()).is_err() {
-            for (section, dropped) in sections.iter().zip(dropped) {
-                if !dropped {
-                    self.state.ledger.apply(section);
-                }
-            }
+            new.iter().for_each(|section| self.state.ledger.apply(section));
             self.advance_all();
         }
     }

@@ -115,16 +115,11 @@ final class DataStreamJob {
         }
     }
 
-    private static final class Fold implements AggregateFunction<Touch, Cell, Cell> {
+    /** Adds things of one kind up into a cell. */
+    private abstract static class IntoCell<T> implements AggregateFunction<T, Cell, Cell> {
         @Override
         public Cell createAccumulator() {
             return new Cell();
-        }
-
-        @Override
-        public Cell add(Touch touch, Cell cell) {
-            Main.FOLDED.increment();
-            return cell.add(touch);
         }
 
         @Override
@@ -138,25 +133,18 @@ final class DataStreamJob {
         }
     }
 
-    private static final class Merge implements AggregateFunction<Pane, Cell, Cell> {
+    private static final class Fold extends IntoCell<Touch> {
         @Override
-        public Cell createAccumulator() {
-            return new Cell();
+        public Cell add(Touch touch, Cell cell) {
+            Main.FOLDED.increment();
+            return cell.add(touch);
         }
+    }
 
+    private static final class Merge extends IntoCell<Pane> {
         @Override
         public Cell add(Pane pane, Cell cell) {
             return cell.add(pane.cell);
-        }
-
-        @Override
-        public Cell getResult(Cell cell) {
-            return cell;
-        }
-
-        @Override
-        public Cell merge(Cell cell, Cell other) {
-            return cell.add(other);
         }
     }
 
