@@ -6,12 +6,13 @@ use std::sync::Arc;
 use libtest_mimic::{Failed, Trial};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use touchstone::engine::codec::{LEDGER_KEY, MergeMetadata};
+use touchstone::engine::codec::{LEDGER_KEY, MergeMetadata, decode_checkpoint};
 use touchstone::engine::halt::HaltCode;
 use touchstone::engine::section::Section;
-use touchstone::engine::stage::{Merge, MergeCommit};
+use touchstone::engine::stage::{Merge, MergeCommit, sections};
 use touchstone::engine::time::MINUTE;
 use touchstone::engine::window::WindowSpec;
+use touchstone::touchpoint::Touchpoint;
 
 use crate::checking::holds;
 use crate::events::{self, Bytes};
@@ -21,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         Trial::test("merge_state::a_commit_that_is_retried_is_the_same", retried),
         Trial::test("merge_state::a_checkpoint_is_everything", restored),
+        Trial::test("merge_state::what_was_not_counted_is_missing_up_to_the_newest_of_all_sources", uncovered),
     ]
 }
 
@@ -40,6 +42,36 @@ fn stream() -> Stream {
     let mut plan = plan(windows, &["all", "queue"]);
     (plan.values_max, plan.deltas_partitions) = (3, 1);
     Stream::new(plan, &[1])
+}
+
+/// Somebody counts without a group-by that merge has: in it, everything is missing that any source of the record has
+/// accepted, whichever of them stands first and holds the cells.
+fn uncovered() -> Result<(), Failed> {
+    let windows = || vec![WindowSpec::span("1m", MINUTE, MINUTE)];
+    let one_partition = |mut plan: touchstone::engine::plan::Plan| {
+        plan.deltas_partitions = 1;
+        plan
+    };
+    for record in [[0, 1], [1, 0]] {
+        let mut stream = Stream::new(one_partition(plan(windows(), &["all"])), &[2]);
+        for (source, time) in [(0, START), (1, START + 30 * MINUTE)] {
+            let event = Touchpoint { id: format!("{source}").into(), time, ..events::interaction() };
+            stream.item(source, &event);
+        }
+        let mut merge = Merge::new(Arc::new(one_partition(plan(windows(), &["all", "channel"]))), 0, 0);
+        merge.take(0, Ok(sections(&record.map(|source| &stream.folds[source]))));
+        assert_eq!(merge.halted(), None);
+        let made = merge.prepare(false, true);
+        let written = made.checkpoint.into_iter().find(|(key, _)| key == LEDGER_KEY).ok_or("a ledger")?.1;
+        let series = decode_checkpoint(&written.ok_or("not a tombstone")?)?.series;
+        let from = |group_by: &str| {
+            let of = series.iter().find(|series| series.set == "touchpoints" && series.group_by == group_by);
+            of.map(|series| series.covered_from)
+        };
+        assert_eq!(from("channel"), Some(START + 30 * MINUTE + 1), "{record:?}");
+        assert_eq!(from("all"), Some(i64::MIN), "what was counted is there");
+    }
+    Ok(())
 }
 
 /// What the source says in a commit.
