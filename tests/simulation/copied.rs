@@ -13,7 +13,7 @@ pub type Sources = BTreeMap<PathBuf, String>;
 pub struct Copied<'a> {
     /// What its package is called, after the crate's own name.
     pub name: &'a str,
-    /// What is copied beside the sources, the crates, the configuration and the manifest.
+    /// What is copied beside the sources, the configuration and the manifest.
     pub directories: &'a [&'a str],
     /// What is not changed, and linked to.
     pub links: &'a [&'a str],
@@ -32,14 +32,14 @@ impl Copied<'_> {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("no target directory")?;
         let copy = target.join(self.name);
         let mut sources = Sources::new();
-        for directory in ["src", "config", "crates"].iter().chain(self.directories) {
+        for directory in ["src", "config"].iter().chain(self.directories) {
             gather(root, &root.join(directory), &mut sources)?;
         }
         for file in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
             read(root, &root.join(file), &mut sources)?;
         }
         change(&mut sources)?;
-        self.rename(&mut sources)?;
+        self.rename(root, &mut sources)?;
         for (path, text) in &sources {
             let path = copy.join(path);
             // What did not change keeps its time, so that it is not built again.
@@ -78,17 +78,21 @@ impl Copied<'_> {
     }
 
     /// Gives package and program names of their own, or they would take the crate's place in the target directory; of
-    /// its targets those asked for are left.
-    fn rename(&self, sources: &mut Sources) -> Result<(), String> {
+    /// its targets those asked for are left. The crates beside it are taken from where they are and by a path that is
+    /// not the workspace's own: as members of the copy they would take the place of those they were copied from.
+    fn rename(&self, root: &Path, sources: &mut Sources) -> Result<(), String> {
         let manifest = sources.get_mut(Path::new("Cargo.toml")).ok_or("there is no Cargo.toml")?;
         let package = format!("name = \"touchstone-{}\"", self.name);
         let head = manifest
             .replacen("name = \"touchstone\"", &package, 1)
             .replace("default-run = \"touchstone\"", "autobins = false\nautotests = false\nautobenches = false")
-            .replace("name = \"touchstone\"\npath", &format!("{package}\npath"));
+            .replace("name = \"touchstone\"\npath", &format!("{package}\npath"))
+            .replace("path = \"crates/", &format!("path = \"{}/crates/", root.display()));
         let is_wanted = |table: &str| self.targets.iter().any(|target| table.contains(target));
-        let of_another_target = |table: &&str| table.starts_with("[[") && !is_wanted(table);
-        let kept: Vec<&str> = head.split("\n\n").filter(|table| !of_another_target(table)).collect();
+        let of_another_target = |table: &str| table.starts_with("[[") && !is_wanted(table);
+        let left_out = |table: &&str| table.starts_with("[workspace]\nmembers") || of_another_target(table);
+        let mut kept = vec!["[workspace]"];
+        kept.extend(head.split("\n\n").filter(|table| !left_out(table)));
         *manifest = kept.join("\n\n");
         Ok(())
     }
