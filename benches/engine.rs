@@ -15,7 +15,7 @@ use touchstone::engine::plan::Plan;
 use touchstone::engine::publish::Shown;
 use touchstone::engine::section::Section;
 use touchstone::engine::slice::Values;
-use touchstone::engine::stage::{Fold, Merge};
+use touchstone::engine::stage::{self, Fold, Merge, Open};
 use touchstone::export::Exporter;
 use touchstone::pipeline::board::{Board, Condition, MergeStatus};
 use touchstone::touchpoint::{Answer, Dimension, Dimensions, Kind, Outcome, SurveyMetric, Touchpoint};
@@ -94,12 +94,12 @@ fn fold(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(items.len() as u64)).sample_size(10);
     group.bench_function("tuples, with ids and section", |bencher| {
         bencher.iter_batched(
-            || Fold::first(Arc::clone(&plan), 0, 0, 1, 0, 0),
-            |mut fold| {
+            || (Fold::first(Arc::clone(&plan), 0, 0, 1, 0, 0), Open::new(&plan)),
+            |(mut fold, mut open)| {
                 for (offset, item) in items.iter().enumerate() {
-                    black_box(fold.item(item, offset as i64));
+                    black_box(fold.item(item, offset as i64, &mut open));
                 }
-                fold.section()
+                stage::sections(&[&fold], &[&open])
             },
             BatchSize::LargeInput,
         );
@@ -124,12 +124,12 @@ fn direct(plan: &Plan, items: &[Touchpoint<'_>]) -> usize {
 }
 
 fn sections(plan: &Arc<Plan>) -> (Section, usize) {
-    let mut fold = Fold::first(Arc::clone(plan), 0, 0, 1, 0, 0);
+    let (mut fold, mut open) = (Fold::first(Arc::clone(plan), 0, 0, 1, 0, 0), Open::new(plan));
     for (offset, item) in touchpoints(100_000).iter().enumerate() {
-        fold.item(item, offset as i64);
+        fold.item(item, offset as i64, &mut open);
         fold.record_done(offset as i64);
     }
-    let section = fold.section();
+    let section = stage::sections(&[&fold], &[&open]).remove(0);
     let cells = section.groups.iter().map(|group| group.cells.len()).sum();
     (section, cells)
 }

@@ -11,7 +11,7 @@ use touchstone::engine::codec::{
     decode_pane_key, encode_checkpoint, encode_delta, encode_pane, encode_pane_key,
 };
 use touchstone::engine::plan::Plan;
-use touchstone::engine::stage::{Fold, Merge};
+use touchstone::engine::stage::{Fold, Merge, Open, sections};
 use touchstone::mapping::{Mapping, MappingLimits, Provenance};
 use touchstone::record::{Header, Record};
 use touchstone::touchpoint::{DecodeContext, Item, Limits, Touchpoint, decode as decode_record, decode_event};
@@ -51,11 +51,11 @@ pub fn decode(bytes: &[u8]) {
         assert_eq!(decode_record(&plain, &CONTEXT), decode_event(text, Some(NOW), &CONTEXT));
     }
     if let Item::Touchpoint(touchpoint) = &item {
-        let mut fold = Fold::first(Arc::clone(&PLAN), 0, 0, 1, 0, 0);
-        fold.item(touchpoint, 0);
+        let (mut fold, mut open) = (Fold::first(Arc::clone(&PLAN), 0, 0, 1, 0, 0), Open::new(&PLAN));
+        fold.item(touchpoint, 0, &mut open);
         fold.record_done(0);
-        let section = fold.section();
-        assert_eq!(decode_delta(&encode_delta(std::slice::from_ref(&section), Format::LATEST)), Ok(vec![section]));
+        let sections = sections(&[&fold], &[&open]);
+        assert_eq!(decode_delta(&encode_delta(&sections, Format::LATEST)), Ok(sections));
     }
 }
 
@@ -123,6 +123,7 @@ pub fn codec(bytes: &[u8]) {
     merge.take(0, sections);
     if merge.halted().is_none() {
         merge.prepare(true, true);
+        merge.finals().for_each(drop);
         merge.committed();
     }
     if let Ok(checkpoint) = decode_checkpoint(bytes) {
@@ -155,7 +156,7 @@ pub fn metadata(bytes: &[u8]) {
         let (fold, replay_from) = Fold::resumed(Arc::clone(&PLAN), 0, 0, 1, 100, memory);
         assert!(replay_from <= 100);
         assert_eq!(fold.offset(), behind_gap);
-        fold.section();
+        sections(&[&fold], &[]);
         fold.metadata();
     }
 }

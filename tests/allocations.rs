@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use touchstone::config::{self, Settings};
-use touchstone::engine::stage::{Fold, Judged};
+use touchstone::engine::stage::{Fold, Judged, Open, sections};
 use touchstone::record::Record;
 use touchstone::touchpoint::{DecodeContext, Item, Limits, decode};
 
@@ -44,17 +44,16 @@ fn event(n: usize) -> String {
     )
 }
 
-fn take(fold: &mut Fold, events: &[String], from: usize) {
+fn take(fold: &mut Fold, open: &mut Open, events: &[String], from: usize) {
     let context = DecodeContext { now: i64::MAX / 2, max_future_ms: 0, limits: Limits { record_bytes_max: 1 << 20 } };
     for (number, event) in events.iter().enumerate() {
         let offset = (from + number) as i64;
         let record = Record { offset, timestamp: None, key: None, value: Some(event.as_bytes()), headers: &[] };
         match decode(&record, &context) {
-            Item::Touchpoint(touchpoint) => assert_eq!(fold.item(&touchpoint, offset), Judged::Accepted),
+            Item::Touchpoint(touchpoint) => assert_eq!(fold.item(&touchpoint, offset, open), Judged::Accepted),
             other => panic!("{other:?}"),
         }
         fold.record_done(offset);
-        fold.grown().for_each(drop);
     }
 }
 
@@ -62,20 +61,23 @@ fn take(fold: &mut Fold, events: &[String], from: usize) {
 fn no_item_allocates() {
     let raw = config::parse("[[input]]\nname = \"in\"\ntopic = \"in\"\n").expect("valid");
     let plan = Settings::new(raw, Path::new(".")).expect("valid").plan;
-    let mut fold = Fold::first(Arc::clone(&plan), 0, 0, 1, 0, 0);
+    let (mut fold, mut open) = (Fold::first(Arc::clone(&plan), 0, 0, 1, 0, 0), Open::new(&plan));
     // Until ids leave as fast as they come: they count for ten minutes.
     for minute in 0..60 {
         let events: Vec<String> = (minute * COMMIT..(minute + 1) * COMMIT).map(event).collect();
         // The first items open what the others count in.
         let (first, others) = events.split_at(COMMIT / 4);
-        take(&mut fold, first, minute * COMMIT);
-        let measured = allocation_counter::measure(|| take(&mut fold, others, minute * COMMIT + first.len()));
+        take(&mut fold, &mut open, first, minute * COMMIT);
+        let measured =
+            allocation_counter::measure(|| take(&mut fold, &mut open, others, minute * COMMIT + first.len()));
         // A table of ids may grow, which is once for hundreds of them; whatever an item allocates would be seen in each.
         if minute >= 40 {
             let (allocated, items) = (measured.count_total, others.len() as u64);
             assert!(allocated * 500 <= items, "{allocated} allocations of {items} items in minute {minute}");
         }
-        assert!(fold.section().events.iter().map(|(_, events)| events).sum::<i64>() > 0);
+        let sections = sections(&[&fold], &[&open]);
+        assert!(sections[0].events.iter().map(|(_, events)| events).sum::<i64>() > 0);
         fold.committed();
+        open.clear();
     }
 }

@@ -9,6 +9,7 @@ mod cells;
 mod checkpoint;
 mod metadata;
 mod sections;
+mod wire;
 
 pub use checkpoint::{
     Checkpoint, Closed, KeptLevel, KeptSeries, LEDGER_KEY, PaneKey, decode_checkpoint, decode_pane, decode_pane_key,

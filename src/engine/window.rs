@@ -336,25 +336,28 @@ impl Geometry {
     }
 
     /// The panes that tile the instance `[start, ..)` of a window: the fewest there are, as (level, start).
-    pub fn panes(&self, window: usize, start: i64) -> Vec<(usize, i64)> {
-        match &self.windows[window].kind {
-            WindowKind::Span { size, .. } => self.tile(start, start.saturating_add(*size)),
-            WindowKind::CalendarDay(zone) => vec![(self.anchor[window], zone.day(start).0)],
-            WindowKind::Ever | WindowKind::Total => vec![(self.anchor[window], i64::MIN)],
-        }
+    pub fn panes(&self, window: usize, start: i64) -> impl Iterator<Item = (usize, i64)> {
+        let (single, tiled) = match &self.windows[window].kind {
+            WindowKind::Span { size, .. } => (None, (start, start.saturating_add(*size))),
+            WindowKind::CalendarDay(zone) => (Some((self.anchor[window], zone.day(start).0)), (0, 0)),
+            WindowKind::Ever | WindowKind::Total => (Some((self.anchor[window], i64::MIN)), (0, 0)),
+        };
+        single.into_iter().chain(self.tile(tiled.0, tiled.1))
     }
 
-    fn tile(&self, start: i64, end: i64) -> Vec<(usize, i64)> {
-        let mut panes = Vec::new();
+    fn tile(&self, start: i64, end: i64) -> impl Iterator<Item = (usize, i64)> {
         let mut at = start;
-        while at < end {
+        std::iter::from_fn(move || {
+            if at >= end {
+                return None;
+            }
             let fits = |level: &Level| matches!(level, Level::Fixed(size) if at.rem_euclid(*size) == 0 && at.saturating_add(*size) <= end);
             let level = self.levels.iter().rposition(fits);
             let level = level.expect("the finest level divides every boundary of a window");
-            panes.push((level, at));
+            let pane = (level, at);
             at = self.levels[level].pane(at).1;
-        }
-        panes
+            Some(pane)
+        })
     }
 
     /// A pane is needed until the last window that takes it is final. Windows repeat with the least common

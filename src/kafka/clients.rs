@@ -84,6 +84,9 @@ pub(super) fn looking(connection: &Connection, group: &str) -> ClientConfig {
     config
 }
 
+/// How much of a commit waits to be sent; the rest is made while that is.
+const QUEUE_BYTES: usize = 32 << 20;
+
 /// The transactional producer.
 pub(super) fn writing(connection: &Connection, link: &LinkConfig) -> ClientConfig {
     let mut config = connection.base();
@@ -94,13 +97,14 @@ pub(super) fn writing(connection: &Connection, link: &LinkConfig) -> ClientConfi
         ("retry.backoff.max.ms", "200"),
         // A topic that was just created may be unknown for a moment; one that stays unknown must not hold a commit up.
         ("topic.metadata.propagation.max.ms", "3000"),
-        // With this and no limit on their number, the queue cannot be full: a commit is bounded by configuration.
-        ("queue.buffering.max.kbytes", "2097151"),
     ];
     for (key, value) in defaults {
         if config.get(key).is_none() {
             config.set(key, value);
         }
+    }
+    if config.get("queue.buffering.max.kbytes").is_none() {
+        config.set("queue.buffering.max.kbytes", (QUEUE_BYTES.max(2 * link.record_bytes_max) >> 10).to_string());
     }
     let transaction = millis(connection.timings.transaction);
     config

@@ -85,7 +85,7 @@ impl Transactional {
     /// Writes the outputs and the offsets, all or nothing.
     pub fn commit(
         &mut self,
-        outputs: &[Output],
+        outputs: impl Iterator<Item = Output>,
         offsets: TopicPartitionList,
         group: Arc<ConsumerGroupMetadata>,
     ) -> Result<(), CommitError> {
@@ -117,7 +117,7 @@ impl ContextOf for Client {
 fn transact(
     client: &Arc<Client>,
     limit: Duration,
-    outputs: &[Output],
+    outputs: impl Iterator<Item = Output>,
     offsets: TopicPartitionList,
     group: Arc<ConsumerGroupMetadata>,
 ) -> Result<(), CommitError> {
@@ -130,7 +130,7 @@ fn transact(
         });
     }
     for output in outputs {
-        if let Err(error) = send(client, output, deadline) {
+        if let Err(error) = send(client, &output, deadline) {
             return Err(abort(client, limit, refused(&error, &output.topic)));
         }
     }
@@ -175,7 +175,7 @@ fn send(client: &Client, output: &Output, deadline: Instant) -> Result<(), Kafka
     loop {
         match client.send(record) {
             Ok(()) => return Ok(()),
-            // The queue has no limit but its bytes; a commit that large empties by being sent.
+            // It empties by being sent.
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) if Instant::now() < deadline => {
                 record = again;
                 thread::sleep(LOOK);

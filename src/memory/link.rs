@@ -14,7 +14,7 @@ use super::log::{Batch, Log};
 use super::state::{End, State};
 use super::{Broker, append};
 use crate::pipeline::link::{
-    Assigned, Commit, CommitError, Link, LinkConfig, LinkError, PartitionId, Reader, Rebalance, Start, Take,
+    Assigned, Commit, CommitError, Link, LinkConfig, LinkError, Output, PartitionId, Reader, Rebalance, Start, Take,
 };
 use crate::record::Record;
 
@@ -157,14 +157,18 @@ impl MemoryLink {
     ///
     /// # Errors
     /// As [`Link::commit`]: refused, and the transaction is aborted.
-    pub fn begin_commit(&mut self, commit: &Commit) -> Result<(), CommitError> {
-        assert!(commit.outputs.is_empty() || !commit.offsets.is_empty(), "outputs without offsets are not fenced");
+    ///
+    /// # Panics
+    /// When there are no offsets: outputs alone would not be fenced.
+    pub fn begin_commit(&mut self, commit: Commit<'_>) -> Result<(), CommitError> {
+        assert!(!commit.offsets.is_empty(), "outputs without offsets are not fenced");
+        let outputs: Vec<Output> = commit.outputs.collect();
         if let Some((id, ..)) = commit.offsets.iter().find(|(id, ..)| !self.owned.contains_key(id)) {
             return Err(CommitError::Aborted(format!("partition {} is not owned any more", id.partition)));
         }
         self.broker.change(|state| {
             state.begin(&self.config.transactional_id, self.epoch)?;
-            let written = self.write(state, commit);
+            let written = self.write(state, &outputs, &commit.offsets);
             if written.is_err() {
                 state.end(&self.config.transactional_id, End::Aborted);
             }
@@ -185,15 +189,20 @@ impl MemoryLink {
     }
 
     /// The steps of a transaction between begin and end.
-    fn write(&self, state: &mut State, commit: &Commit) -> Result<(), CommitError> {
-        commit.outputs.iter().try_for_each(|output| append(state, &self.config.transactional_id, output))?;
+    fn write(
+        &self,
+        state: &mut State,
+        outputs: &[Output],
+        offsets: &[(PartitionId, i64, String)],
+    ) -> Result<(), CommitError> {
+        outputs.iter().try_for_each(|output| append(state, &self.config.transactional_id, output))?;
         let group = state.groups.get(&self.config.group);
         let told = group.and_then(|group| group.told(self.member));
         let refused = group.map(|group| group.check(self.member, told.unwrap_or(-1)));
         if let Some(Err(reason)) = refused {
             return Err(CommitError::Aborted(reason));
         }
-        for (id, offset, metadata) in &commit.offsets {
+        for (id, offset, metadata) in offsets {
             let place = (self.topics[id.topic], id.partition);
             state
                 .hold_offset(&self.config.transactional_id, &self.config.group, place, *offset, metadata)
@@ -248,7 +257,7 @@ impl Link for MemoryLink {
         Ok(())
     }
 
-    fn commit(&mut self, commit: &Commit) -> Result<(), CommitError> {
+    fn commit(&mut self, commit: Commit<'_>) -> Result<(), CommitError> {
         self.begin_commit(commit)?;
         self.finish_commit(End::Committed)
     }

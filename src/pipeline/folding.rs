@@ -15,11 +15,11 @@ use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::plan::Plan;
 use crate::engine::section::Phase;
 use crate::engine::slice::NONE;
-use crate::engine::stage::{Fold, Judged, sections};
+use crate::engine::stage::{Fold, Judged, Open, sections};
 use crate::mapping::Mapped;
 use crate::record::{KeptRecord, Record};
 use crate::touchpoint::{Dimension, Item, Touchpoint};
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -60,11 +60,14 @@ pub struct Folding {
     pub(super) inputs: Arc<[InputSettings]>,
     board: Board,
     mappers: Mappers,
+    /// What the tasks have counted together since the last commit, and how many of them have.
+    open: Open,
+    opened: usize,
+    /// Whether each task counts for itself, because each commits alone.
+    apart: bool,
     open_items: usize,
     open_letter_bytes: usize,
     open_delta_bytes: usize,
-    /// The tuples that count in it.
-    open_tuples: HashSet<u64>,
     pub(super) view: MergeView,
     pub(super) looked_at: i64,
     /// Something is open of a source that stands still: merge waits for it.
@@ -79,6 +82,10 @@ pub struct FoldTask {
     pub(super) input: usize,
     partition: i32,
     letters: Vec<Output>,
+    /// Whether it has counted anything since the last commit.
+    has_open: bool,
+    /// What it has counted for itself.
+    own: Option<Open>,
     newest_by_channel: BTreeMap<String, i64>,
     /// Records whose mapping is still to come.
     waiting: VecDeque<Waiting>,
@@ -104,6 +111,8 @@ impl FoldTask {
             input: assigned.id.topic,
             partition: assigned.id.partition,
             letters: Vec::new(),
+            has_open: false,
+            own: None,
             newest_by_channel: BTreeMap::new(),
             waiting: VecDeque::new(),
             restoring: false,
@@ -127,16 +136,19 @@ impl Folding {
     pub fn new(plan: Arc<Plan>, settings: FoldSettings, board: Board) -> Folding {
         let inputs = settings.inputs.clone().into();
         let mappers = Mappers::new(&settings.inputs, settings.mapper.as_deref());
+        let open = Open::new(&plan);
         Folding {
             plan,
             settings,
             inputs,
             board,
             mappers,
+            open,
+            opened: 0,
+            apart: false,
             open_items: 0,
             open_letter_bytes: 0,
             open_delta_bytes: 0,
-            open_tuples: HashSet::new(),
             view: MergeView::default(),
             looked_at: i64::MIN / 2,
             hurries: false,
@@ -175,12 +187,6 @@ impl Folding {
             return task.fold.record_done(record.offset);
         }
         items(input, record, now, mapped, &mut |item, index| self.item(task, item, record, index));
-        for (tuple, bytes) in task.fold.grown() {
-            // What two sources count under one tuple is one cell of the record.
-            if tuple.is_none_or(|tuple| self.open_tuples.insert(tuple)) {
-                self.open_delta_bytes += bytes;
-            }
-        }
         task.fold.record_done(record.offset);
         // What waits is judged all the same: it is a portion at most.
         task.aligned = may_take(task.fold.watermark(), task.limit);
@@ -189,7 +195,7 @@ impl Folding {
     fn item(&mut self, task: &mut FoldTask, item: &Item<'_>, record: &Record<'_>, index: usize) {
         self.open_items += 1;
         match item {
-            Item::Touchpoint(touchpoint) => match task.fold.item(touchpoint, record.offset) {
+            Item::Touchpoint(touchpoint) => match self.judge(task, touchpoint, record.offset) {
                 Judged::Accepted => newest(&mut task.newest_by_channel, touchpoint),
                 Judged::Late => {
                     let behind = task.fold.watermark().unwrap_or(i64::MIN).saturating_sub(touchpoint.time);
@@ -204,6 +210,28 @@ impl Folding {
                 self.letter(task, record, index, rejection.reason.name(), &rejection.detail);
             }
         }
+    }
+
+    fn judge(&mut self, task: &mut FoldTask, touchpoint: &Touchpoint<'_>, offset: i64) -> Judged {
+        let open = match self.apart {
+            true => task.own.get_or_insert_with(|| Open::new(&self.plan)),
+            false => &mut self.open,
+        };
+        let before = open.bytes();
+        let judged = task.fold.item(touchpoint, offset, open);
+        if judged == Judged::Accepted {
+            self.open_delta_bytes += open.bytes() - before;
+            self.opened += usize::from(!task.has_open);
+            task.has_open = true;
+        }
+        judged
+    }
+
+    /// Nothing that the task has counted is open any more.
+    fn close(&mut self, task: &mut FoldTask) {
+        (task.has_open, task.own) = (false, None);
+        (self.open_items, self.open_letter_bytes, self.open_delta_bytes, self.opened) = (0, 0, 0, 0);
+        self.open.clear();
     }
 
     /// A late item or a dead letter: the record as it came, and why.
@@ -367,24 +395,32 @@ impl Stage for Folding {
         None // nobody goes by it, and what is committed is what the operator's command works on
     }
 
-    fn prepare(&mut self, tasks: &mut [(PartitionId, &mut FoldTask)], _now: i64, monotonic: i64) -> Commit {
+    fn prepare<'a>(
+        &'a mut self,
+        tasks: &'a mut [(PartitionId, &mut FoldTask)],
+        _now: i64,
+        monotonic: i64,
+    ) -> Commit<'a> {
         (self.open_items, self.open_letter_bytes, self.open_delta_bytes, self.hurries) = (0, 0, 0, false);
-        self.open_tuples.clear();
-        let mut commit = Commit::default();
+        let (mut outputs, mut offsets) = (Vec::new(), Vec::new());
         let speaks = |task: &FoldTask| task.fold.has_news() && self.may_speak(task);
-        let folds: Vec<&Fold> = tasks.iter().filter(|(_, task)| speaks(task)).map(|(_, task)| &task.fold).collect();
-        let sections = sections(&folds);
+        let speaking: Vec<&FoldTask> = tasks.iter().map(|(_, task)| &**task).filter(|task| speaks(task)).collect();
+        let silent_but_open = tasks.iter().any(|(_, task)| task.has_open && !speaks(task));
+        assert!(!silent_but_open, "what is open of a source goes out with what the source says");
+        let folds: Vec<&Fold> = speaking.iter().map(|task| &task.fold).collect();
+        let open: Vec<&Open> = speaking.iter().filter_map(|task| task.own.as_ref()).chain([&self.open]).collect();
+        let sections = sections(&folds, &open);
         for (id, task) in tasks.iter_mut().filter(|(_, task)| speaks(task)) {
-            commit.outputs.append(&mut task.letters);
-            commit.offsets.push((*id, task.fold.offset(), task.fold.metadata().encode(self.plan.format)));
+            outputs.append(&mut task.letters);
+            offsets.push((*id, task.fold.offset(), task.fold.metadata().encode(self.plan.format)));
         }
         if sections.is_empty() {
             // Nothing to say: what is on the board is still true.
             tasks.iter().for_each(|(_, task)| self.post_source(task, monotonic));
         } else {
-            super::deltas::records(&self.plan, &self.settings.deltas, sections, &mut commit.outputs);
+            super::deltas::records(&self.plan, &self.settings.deltas, sections, &mut outputs);
         }
-        commit
+        Commit { outputs: Box::new(outputs.into_iter()), offsets }
     }
 
     fn committed(&mut self, tasks: &mut [(PartitionId, &mut FoldTask)], monotonic: i64) {
@@ -392,6 +428,7 @@ impl Stage for Folding {
             if self.may_speak(task) {
                 task.fold.committed();
             }
+            self.close(task);
             self.post_source(task, monotonic);
         }
     }
@@ -400,8 +437,15 @@ impl Stage for Folding {
         task.fold.aborted();
         task.letters.clear();
         task.waiting.clear();
-        (self.open_items, self.open_letter_bytes, self.open_delta_bytes) = (0, 0, 0);
-        self.open_tuples.clear();
+        self.close(task);
+    }
+
+    fn is_spoiled(&self, tasks: &[(PartitionId, &mut FoldTask)]) -> bool {
+        !self.apart && tasks.iter().filter(|(_, task)| task.has_open).count() != self.opened
+    }
+
+    fn stand_apart(&mut self, apart: bool) {
+        self.apart = apart;
     }
 
     fn post(&mut self, id: PartitionId, condition: Condition) {

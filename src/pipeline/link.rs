@@ -99,11 +99,10 @@ pub struct Output {
 }
 
 /// What becomes true together: outputs, and how far each source was taken in.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Commit {
-    /// The records to write.
-    pub outputs: Vec<Output>,
-    /// Per partition the next offset to read, and the metadata stored beside it.
+pub struct Commit<'a> {
+    /// The records to write. Each is made when it is asked for: what lies in memory is what is being written.
+    pub outputs: Box<dyn Iterator<Item = Output> + 'a>,
+    /// Per partition the next offset to read, and the metadata stored beside it. Without any, nothing is written.
     pub offsets: Vec<(PartitionId, i64, String)>,
 }
 
@@ -173,7 +172,7 @@ pub trait Link {
     ///
     /// # Errors
     /// See [`CommitError`].
-    fn commit(&mut self, commit: &Commit) -> Result<(), CommitError>;
+    fn commit(&mut self, commit: Commit<'_>) -> Result<(), CommitError>;
 
     /// After [`CommitError::Unknown`] or [`CommitError::Fenced`]: a new producer under the same identity,
     /// and every owned partition is handed out again as [`Rebalance::Revoked`] then [`Rebalance::Assigned`] by the next polls.

@@ -82,20 +82,17 @@ impl Merging {
         Merging { plan, settings, board }
     }
 
-    fn outputs(&self, task: &MergeTask, commit: MergeCommit, outputs: &mut Vec<Output>) {
-        let partition = task.merge.partition();
-        for shown in commit.finals.iter().chain(&commit.currents) {
-            outputs.push(self.record(task, shown));
-        }
-        for (key, value) in commit.checkpoint {
-            outputs.push(Output {
-                topic: self.settings.changelog.clone(),
-                partition: Some(partition),
-                key: Some(key),
-                value,
-                headers: Vec::new(),
-            });
-        }
+    /// What a task's commit writes beside the record of its watermark.
+    fn outputs<'a>(&'a self, task: &'a MergeTask, commit: MergeCommit) -> impl Iterator<Item = Output> + 'a {
+        let shown = task.merge.finals().chain(commit.currents).map(|shown| self.record(task, &shown));
+        let stored = commit.checkpoint.into_iter().map(|(key, value)| Output {
+            topic: self.settings.changelog.clone(),
+            partition: Some(task.merge.partition()),
+            key: Some(key),
+            value,
+            headers: Vec::new(),
+        });
+        shown.chain(stored)
     }
 
     fn record(&self, task: &MergeTask, shown: &Shown) -> Output {
@@ -351,15 +348,22 @@ impl Stage for Merging {
         Some((offset, metadata.encode(self.plan.format)))
     }
 
-    fn prepare(&mut self, tasks: &mut [(PartitionId, &mut MergeTask)], _now: i64, monotonic: i64) -> Commit {
-        let mut commit = Commit::default();
-        for (id, task) in tasks.iter_mut() {
+    fn prepare<'a>(
+        &'a mut self,
+        tasks: &'a mut [(PartitionId, &mut MergeTask)],
+        _now: i64,
+        monotonic: i64,
+    ) -> Commit<'a> {
+        let merging: &'a Merging = self;
+        let (mut prepared, mut offsets) = (Vec::new(), Vec::new());
+        for (id, task) in tasks {
             if task.merge.halted().is_some() {
                 continue; // it commits nothing: what it took is not to be trusted
             }
             let due = |interval: Option<i64>, at: i64| interval.is_some_and(|interval| monotonic - at >= interval);
-            let publish = due(self.settings.publish_interval_ms, task.published_at);
-            let checkpoint = due(self.settings.checkpoint_interval_ms, task.checkpoint_at) && !task.merge.is_pristine();
+            let publish = due(merging.settings.publish_interval_ms, task.published_at);
+            let checkpoint =
+                due(merging.settings.checkpoint_interval_ms, task.checkpoint_at) && !task.merge.is_pristine();
             if publish {
                 task.published_at = monotonic;
             }
@@ -367,14 +371,18 @@ impl Stage for Merging {
                 task.checkpoint_at = monotonic;
             }
             let mut made = task.merge.prepare(publish, checkpoint);
-            if let Some(watermark) = self.watermark(task, publish, !made.finals.is_empty()) {
-                commit.outputs.push(watermark);
+            let finals = task.merge.finals().next().is_some();
+            let watermark = merging.watermark(task, publish, finals);
+            if watermark.is_some() {
                 made.metadata.published = Some(made.offset);
             }
-            commit.offsets.push((*id, made.offset, made.metadata.encode(self.plan.format)));
-            self.outputs(task, made, &mut commit.outputs);
+            offsets.push((*id, made.offset, made.metadata.encode(merging.plan.format)));
+            prepared.push((&**task, watermark, made));
         }
-        commit
+        let outputs = prepared
+            .into_iter()
+            .flat_map(move |(task, watermark, made)| watermark.into_iter().chain(merging.outputs(task, made)));
+        Commit { outputs: Box::new(outputs), offsets }
     }
 
     fn committed(&mut self, tasks: &mut [(PartitionId, &mut MergeTask)], monotonic: i64) {

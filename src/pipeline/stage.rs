@@ -95,13 +95,27 @@ pub trait Stage {
     ) -> Option<(i64, String)>;
 
     /// What the next commit makes true of these tasks. `now` is the wall clock, `monotonic` for intervals.
-    fn prepare(&mut self, tasks: &mut [(PartitionId, &mut Self::Task)], now: i64, monotonic: i64) -> Commit;
+    fn prepare<'a>(
+        &'a mut self,
+        tasks: &'a mut [(PartitionId, &mut Self::Task)],
+        now: i64,
+        monotonic: i64,
+    ) -> Commit<'a>;
 
     /// The commit of the last `prepare` is true for these tasks.
     fn committed(&mut self, tasks: &mut [(PartitionId, &mut Self::Task)], monotonic: i64);
 
     /// The commit of the last `prepare` certainly did not happen.
     fn aborted(&mut self, task: &mut Self::Task);
+
+    /// Whether what is open holds something of a task that is gone. It cannot be told apart: every task, of which these
+    /// are all, must be taken back and take its records again.
+    fn is_spoiled(&self, _tasks: &[(PartitionId, &mut Self::Task)]) -> bool {
+        false
+    }
+
+    /// From now on, when nothing is open, each task commits alone, or all of them together again.
+    fn stand_apart(&mut self, _apart: bool) {}
 
     /// Posts that the task is restoring or halted.
     fn post(&mut self, id: PartitionId, condition: Condition);

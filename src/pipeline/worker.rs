@@ -170,6 +170,7 @@ impl<S: Stage> Worker<S> {
         self.ask_silent_logs();
         self.halt_tasks();
         self.steer();
+        self.take_back_spoiled();
         if self.commit_is_due() {
             step.committed = self.commit()?;
         }

@@ -28,7 +28,7 @@ fn measure() -> Result<(), String> {
         for number in 0..commits {
             let outputs: Vec<Output> = (0..16).map(|partition| output(&deltas, partition, &value)).collect();
             let begun = Instant::now();
-            worker.link.commit(&commit(number, "metadata", outputs)).map_err(|error| error.to_string())?;
+            worker.link.commit(commit(number, "metadata", outputs)).map_err(|error| error.to_string())?;
             millis.push(begun.elapsed().as_secs_f64() * 1e3);
             worker.poll(pause_ms);
         }

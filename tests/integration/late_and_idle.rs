@@ -6,6 +6,7 @@ use libtest_mimic::{Failed, Trial};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use touchstone::engine::dedup::{Ids, Seen};
+use touchstone::engine::publish::Shown;
 use touchstone::engine::stage::{Fold, Judged, Merge};
 use touchstone::engine::time::{MINUTE, SECOND};
 use touchstone::engine::watermark::Policy;
@@ -147,12 +148,12 @@ fn retry() -> Result<(), Failed> {
         stream.commit(&[0], false);
         let judge = |stream: &mut Stream| after.iter().map(|event| stream.item(0, event)).collect::<Vec<_>>();
         let first = judge(&mut stream);
-        let section = stream.folds[0].section();
+        let section = stream.sections(&[0]);
         let metadata = stream.folds[0].metadata();
-        stream.folds[0].aborted();
-        assert!(stream.folds[0].section().groups.is_empty(), "nothing is left open");
+        stream.aborted(0);
+        assert!(stream.sections(&[0])[0].groups.is_empty(), "nothing is left open");
         assert_eq!(judge(&mut stream), first);
-        assert_eq!(stream.folds[0].section(), section);
+        assert_eq!(stream.sections(&[0]), section);
         assert_eq!(stream.folds[0].metadata(), metadata);
     })
 }
@@ -242,7 +243,8 @@ fn joined_later() -> Result<(), Failed> {
     restored.base_restored(&made.metadata).map_err(|halt| halt.to_string())?;
     restored.restored(made.offset);
     assert_eq!(restored.times(), stream.merges[owner].times(), "a restart does not turn it back");
-    stream.publish(made);
+    let finals: Vec<Shown> = stream.merges[owner].finals().collect();
+    stream.publish(finals.into_iter().chain(made.currents));
     stream.merges[owner] = restored;
     // What it begins with is how far merge has come: an event of a window that is final is late.
     stream.folds[1].silent(START + 9 * REACH);

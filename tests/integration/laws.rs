@@ -359,7 +359,7 @@ fn direct_is_expanded() -> Result<(), Failed> {
         let events: Vec<_> =
             (0..).zip(&made).map(|(id, (bytes, time))| touchpoint(&format!("{id}"), *time, bytes)).collect();
         events.iter().for_each(|event| _ = stream.item(0, event));
-        let groups = stream.folds[0].section().groups;
+        let groups = stream.sections(&[0]).remove(0).groups;
         let mut expanded = HashMap::new();
         for group in groups {
             for (values, pane, cell) in group.cells {

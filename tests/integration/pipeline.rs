@@ -81,7 +81,7 @@ struct FaultyLink {
 }
 
 impl Link for FaultyLink {
-    fn commit(&mut self, commit: &Commit) -> Result<(), CommitError> {
+    fn commit(&mut self, commit: Commit<'_>) -> Result<(), CommitError> {
         let mut orders = self.orders.borrow_mut();
         let fault = orders.faults.get(&orders.commits).copied();
         orders.commits += 1;

@@ -316,6 +316,9 @@ impl Worker {
 }
 
 /// A commit of one offset of partition 0.
-pub fn commit(offset: i64, metadata: &str, outputs: Vec<Output>) -> Commit {
-    Commit { outputs, offsets: vec![(PartitionId { topic: 0, partition: 0 }, offset, metadata.to_owned())] }
+pub fn commit(offset: i64, metadata: &str, outputs: Vec<Output>) -> Commit<'static> {
+    Commit {
+        outputs: Box::new(outputs.into_iter()),
+        offsets: vec![(PartitionId { topic: 0, partition: 0 }, offset, metadata.to_owned())],
+    }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use touchstone::aggregate;
 use touchstone::engine::codec::{Format, decode_delta, encode_delta};
 use touchstone::engine::plan::{InputPlan, Plan, SetPlan};
+use touchstone::engine::publish::Shown;
 use touchstone::engine::section::Section;
 use touchstone::engine::slice::GroupBy;
-use touchstone::engine::stage::{Fold, Judged, Merge, MergeCommit, sections};
+use touchstone::engine::stage::{Fold, Judged, Merge, Open, sections};
 use touchstone::engine::time::{END_OF_TIME, MINUTE, SECOND};
 use touchstone::engine::watermark::Policy;
 use touchstone::engine::window::{Geometry, WindowSpec};
@@ -43,6 +44,8 @@ pub fn plan(windows: Vec<WindowSpec>, group_bys: &[&str]) -> Plan {
 pub struct Stream {
     pub plan: Arc<Plan>,
     pub folds: Vec<Fold>,
+    /// What each of them has counted since its last commit.
+    opens: Vec<Open>,
     pub merges: Vec<Merge>,
     /// The next offset of every deltas partition.
     pub next: i64,
@@ -56,31 +59,52 @@ impl Stream {
         let plan = Arc::new(plan);
         let first = |input: usize, partition| Fold::first(Arc::clone(&plan), input, partition, partitions[input], 0, 0);
         let folds = (0..plan.inputs.len()).flat_map(|input| (0..partitions[input]).map(move |p| (input, p)));
-        let folds = folds.map(|(input, partition)| first(input, partition)).collect();
+        let folds: Vec<Fold> = folds.map(|(input, partition)| first(input, partition)).collect();
+        let opens = folds.iter().map(|_| Open::new(&plan)).collect();
         let merges = (0..plan.deltas_partitions).map(|partition| Merge::new(Arc::clone(&plan), partition, 0)).collect();
-        Stream { plan, folds, merges, next: 0, published: BTreeMap::new() }
+        Stream { plan, folds, opens, merges, next: 0, published: BTreeMap::new() }
     }
 
     /// One record with one item.
     pub fn item(&mut self, source: usize, event: &Touchpoint<'_>) -> Judged {
         let fold = &mut self.folds[source];
         let offset = fold.offset();
-        let judged = fold.item(event, offset);
+        let judged = fold.item(event, offset, &mut self.opens[source]);
         fold.record_done(offset);
         judged
     }
 
     /// One fold commit of these sources, taken in by every merge task, which commits what follows.
     pub fn commit(&mut self, sources: &[usize], publish: bool) {
-        let sections = sections(&sources.iter().map(|source| &self.folds[*source]).collect::<Vec<_>>());
-        sources.iter().for_each(|source| self.folds[*source].committed());
+        let sections = self.sections(sources);
+        sources.iter().for_each(|source| self.committed(*source));
         self.deliver(&sections);
         for partition in 0..self.merges.len() {
             assert_eq!(self.merges[partition].halted(), None, "deltas partition {partition}");
             let made = self.merges[partition].prepare(publish, false);
-            self.publish(made);
+            let finals: Vec<Shown> = self.merges[partition].finals().collect();
+            self.publish(finals.into_iter().chain(made.currents));
             self.merges[partition].committed();
         }
+    }
+
+    /// What these sources say in one commit.
+    pub fn sections(&self, sources: &[usize]) -> Vec<Section> {
+        let folds: Vec<&Fold> = sources.iter().map(|source| &self.folds[*source]).collect();
+        let opens: Vec<&Open> = sources.iter().map(|source| &self.opens[*source]).collect();
+        sections(&folds, &opens)
+    }
+
+    /// The commit of a source is true.
+    pub fn committed(&mut self, source: usize) {
+        self.folds[source].committed();
+        self.opens[source].clear();
+    }
+
+    /// The commit of a source certainly did not happen.
+    pub fn aborted(&mut self, source: usize) {
+        self.folds[source].aborted();
+        self.opens[source].clear();
     }
 
     /// Writes one delta record to every partition, with the cells that it owns, and lets merge take it.
@@ -96,10 +120,10 @@ impl Stream {
     }
 
     /// Keeps what a commit of merge publishes.
-    pub fn publish(&mut self, made: MergeCommit) {
-        for shown in made.finals.iter().chain(&made.currents) {
-            let record = (shown.is_final, aggregate::value(&self.plan, shown));
-            self.published.entry(aggregate::key(&self.plan, shown)).or_default().push(record);
+    pub fn publish(&mut self, made: impl Iterator<Item = Shown>) {
+        for shown in made {
+            let record = (shown.is_final, aggregate::value(&self.plan, &shown));
+            self.published.entry(aggregate::key(&self.plan, &shown)).or_default().push(record);
         }
     }
 

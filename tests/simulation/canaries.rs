@@ -123,8 +123,8 @@ const CANARIES: &[Canary] = &[
     Canary {
         name: "letters_sent_again",
         file: "src/pipeline/folding.rs",
-        text: "commit.outputs.append(&mut task.letters);",
-        replacement: "commit.outputs.extend(task.letters.iter().cloned());
+        text: "outputs.append(&mut task.letters);",
+        replacement: "outputs.extend(task.letters.iter().cloned());
             if !crate::canary(\"letters_sent_again\") {
                 task.letters.clear();
             }",
@@ -154,11 +154,26 @@ const CANARIES: &[Canary] = &[
     Canary {
         name: "finals_again_after_a_restart",
         file: "src/engine/stage/merge/checkpoint.rs",
-        text: "self.silent = false;\n        self.finals.clear();",
+        text: "self.silent = false;\n        self.closed.clear();",
         replacement: "self.silent = false;
         if !crate::canary(\"finals_again_after_a_restart\") {
-            self.finals.clear();
+            self.closed.clear();
         }",
+    },
+    // What a task had counted that is gone goes out with the others' commit, and again with that of its next owner.
+    Canary {
+        name: "counts_of_one_that_is_gone",
+        file: "src/pipeline/worker/commit.rs",
+        text: "if stage.is_spoiled(&live(slots)) {",
+        replacement: "if stage.is_spoiled(&live(slots)) && !crate::canary(\"counts_of_one_that_is_gone\") {",
+    },
+    // Panes that leave before a commit that fails do not come back.
+    Canary {
+        name: "panes_that_left_stay_away",
+        file: "src/engine/stage/store.rs",
+        text: "for (values, left) in std::mem::take(&mut self.left) {",
+        replacement: "let left = std::mem::take(&mut self.left);
+        for (values, left) in left.into_iter().filter(|_| !crate::canary(\"panes_that_left_stay_away\")) {",
     },
     // A pane that changed again is not written by the next checkpoint.
     Canary {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use touchstone::engine::codec::{FoldMetadata, MergeMetadata};
 use touchstone::engine::section::Phase;
 use touchstone::memory::{End, MemoryLink};
-use touchstone::pipeline::link::{Commit, CommitError, Link, LinkError, PartitionId, Reader, Rebalance, Take};
+use touchstone::pipeline::link::{Commit, CommitError, Link, LinkError, Output, PartitionId, Reader, Rebalance, Take};
 use touchstone::record::Record;
 
 use crate::faults::{Answer, Class, LinkFault, Moment, StageName};
@@ -116,7 +116,7 @@ impl FaultyLink {
     }
 
     /// What becomes of a commit under a fault that is armed.
-    fn disturbed(&mut self, commit: &Commit, fault: LinkFault) -> Result<(), CommitError> {
+    fn disturbed(&mut self, commit: Commit<'_>, fault: LinkFault) -> Result<(), CommitError> {
         let caller = self.caller.clone();
         let happened = |class| caller.world.happened(class);
         match fault {
@@ -154,7 +154,7 @@ impl FaultyLink {
         }
     }
 
-    fn paused(&mut self, commit: &Commit, moment: Moment, ms: i64) -> Result<(), CommitError> {
+    fn paused(&mut self, commit: Commit<'_>, moment: Moment, ms: i64) -> Result<(), CommitError> {
         let caller = self.caller.clone();
         let alive = |caller: &Caller| if caller.sleeps(ms) { Ok(()) } else { Err(()) };
         match moment {
@@ -182,9 +182,10 @@ impl FaultyLink {
         }
     }
 
-    fn torn(&mut self, commit: &Commit, lost: u8, offsets: bool, answer: Answer) -> Result<(), CommitError> {
+    fn torn(&mut self, commit: Commit<'_>, lost: u8, offsets: bool, answer: Answer) -> Result<(), CommitError> {
         let caller = self.caller.clone();
         let names = caller.world.settings().layout.names.clone();
+        let touched: Vec<i32> = commit.offsets.iter().map(|(id, ..)| id.partition).collect();
         self.link.begin_commit(commit)?;
         let is_lost = |bit: i32| lost >> bit & 1 == 1;
         let holds = |part: Option<(&str, i32)>| match part {
@@ -202,8 +203,7 @@ impl FaultyLink {
                 grave.letters_twice = true;
             }
             StageName::Merge => {
-                let touched = commit.offsets.iter().map(|(id, ..)| id.partition);
-                grave.torn_finals.extend(touched.clone());
+                grave.torn_finals.extend(&touched);
                 grave.may_halt.extend(touched);
             }
         }
@@ -238,9 +238,9 @@ impl FaultyLink {
     }
 
     /// Remembers what a source that joins may take as its first watermark: the greatest that merge has named so far.
-    fn look_at_joining(&self, commit: &Commit) {
+    fn look_at_joining(&self, offsets: &[(PartitionId, i64, String)]) {
         let mut times = self.caller.world.times.borrow_mut();
-        for (id, _, metadata) in &commit.offsets {
+        for (id, _, metadata) in offsets {
             match self.caller.stage {
                 StageName::Merge => {
                     let metadata = MergeMetadata::decode(metadata).expect("written just now");
@@ -291,22 +291,27 @@ impl FaultyLink {
 }
 
 impl Link for FaultyLink {
-    fn commit(&mut self, commit: &Commit) -> Result<(), CommitError> {
+    fn commit(&mut self, commit: Commit<'_>) -> Result<(), CommitError> {
         if let Err(error) = self.caller.reach() {
             self.caller.note(|| format!("not committed: {error}"));
             return Err(CommitError::Unknown(error.to_string()));
         }
+        // All at once: a fault is chosen by what is written.
+        let Commit { outputs, offsets } = commit;
+        let outputs: Vec<Output> = outputs.collect();
+        let (written, positions) = (outputs.len(), offsets.iter().map(|(id, offset, _)| (id.partition, *offset)));
+        let positions: Vec<(i32, i64)> = positions.collect();
         let changelog = self.caller.world.settings().layout.names.changelog.clone();
         let of_commit = |fault: &LinkFault| match fault {
             LinkFault::CrashRestoring | LinkFault::PauseRestoring(_) | LinkFault::PausePolling(_) => false,
             // One that shall lose a part of the changelog waits for a checkpoint.
-            LinkFault::Torn { lost, .. } => {
-                lost >> 4 == 0 || commit.outputs.iter().any(|output| output.topic == changelog)
-            }
+            LinkFault::Torn { lost, .. } => lost >> 4 == 0 || outputs.iter().any(|output| output.topic == changelog),
             _ => true,
         };
-        self.look_at_joining(commit);
-        let result = match self.caller.armed(of_commit) {
+        self.look_at_joining(&offsets);
+        let armed = self.caller.armed(of_commit);
+        let commit = Commit { outputs: Box::new(outputs.into_iter()), offsets };
+        let result = match armed {
             None => self.link.commit(commit),
             Some(fault) => {
                 self.caller.note(|| format!("{fault:?}"));
@@ -319,13 +324,9 @@ impl Link for FaultyLink {
         if result.is_ok() {
             self.open.clear();
         }
-        self.caller.note(|| {
-            let offsets: Vec<_> = commit.offsets.iter().map(|(id, offset, _)| (id.partition, *offset)).collect();
-            let outputs = commit.outputs.len();
-            match &result {
-                Ok(()) => format!("committed {offsets:?} with {outputs} records"),
-                Err(error) => format!("not committed {offsets:?}: {error}"),
-            }
+        self.caller.note(|| match &result {
+            Ok(()) => format!("committed {positions:?} with {written} records"),
+            Err(error) => format!("not committed {positions:?}: {error}"),
         });
         result
     }

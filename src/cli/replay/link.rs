@@ -288,15 +288,15 @@ impl Link for FileLink {
         Ok(())
     }
 
-    fn commit(&mut self, commit: &Commit) -> Result<(), CommitError> {
+    fn commit(&mut self, commit: Commit<'_>) -> Result<(), CommitError> {
         let failed = |error: std::io::Error| CommitError::Impossible(error.to_string());
-        for output in &commit.outputs {
+        for output in commit.outputs {
             if output.topic == DELTAS {
                 let value = output.value.as_deref();
                 let record = NewRecord { partition: output.partition, value, ..NewRecord::default() };
                 self.broker.produce(DELTAS, &record)?;
             } else {
-                self.letters.write(output).map_err(failed)?;
+                self.letters.write(&output).map_err(failed)?;
             }
         }
         self.letters.flush().map_err(failed)

@@ -93,6 +93,11 @@ pub struct Histogram {
 }
 
 impl Histogram {
+    /// Of buckets that rise, none of them empty.
+    pub(in crate::engine) fn of_buckets(buckets: Vec<(u16, i64)>) -> Histogram {
+        Histogram { buckets }
+    }
+
     /// Adds `count` durations of `milliseconds`.
     pub fn add(&mut self, milliseconds: i64, count: i64) {
         self.add_to_bucket(bucket(milliseconds), count);

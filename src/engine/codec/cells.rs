@@ -3,171 +3,253 @@
 //! Format 1 writes every count of a cell. Format 2 writes those that are not 0, each with its place: most cells of a
 //! fine slice hold few.
 
+use super::wire::{Fields, Value, once, packed, packed_len, put_bytes, put_message, put_number, put_packed};
+use super::wire::{unzigzag, zigzag};
 use super::{CodecError, Format};
-use crate::engine::accumulator::{Scale, bounds};
+use crate::engine::accumulator::{Distribution, Histogram, Scale, Tally, bounds};
 use crate::engine::cell::Cell;
 use crate::engine::slice::Values;
-use prost::Message;
 
-/// A cell; `values` and `pane` stay empty in checkpoints, where the key says them.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct CellWire {
-    #[prost(string, repeated, tag = "1")]
-    values: Vec<String>,
-    #[prost(sint64, tag = "2")]
-    pane: i64,
-    #[prost(sint64, tag = "3")]
-    events: i64,
-    #[prost(sint64, repeated, tag = "4")]
-    counts: Vec<i64>,
-    /// Pairs: upper 64 bits, lower 64 bits.
-    #[prost(sint64, repeated, tag = "5")]
-    squares: Vec<i64>,
-    #[prost(message, repeated, tag = "6")]
-    histograms: Vec<HistogramWire>,
-    #[prost(message, repeated, tag = "7")]
-    tallies: Vec<TallyWire>,
-    #[prost(message, repeated, tag = "8")]
-    distributions: Vec<DistributionWire>,
-    /// Format 2: how many counts the cell has, and which of them `counts` holds, rising.
-    #[prost(uint32, optional, tag = "9")]
-    width: Option<u32>,
-    #[prost(uint32, repeated, tag = "10")]
-    places: Vec<u32>,
-}
+/// The fields of a cell. `VALUES` and `PANE` are absent in checkpoints, where the key says them.
+const VALUES: u32 = 1;
+const PANE: u32 = 2;
+const EVENTS: u32 = 3;
+const COUNTS: u32 = 4;
+/// Pairs: upper 64 bits, lower 64 bits.
+const SQUARES: u32 = 5;
+/// Messages: buckets, their counts.
+const HISTOGRAMS: u32 = 6;
+/// Messages: names, their counts.
+const TALLIES: u32 = 7;
+/// Messages: fours of least, greatest, low is best (0 or 1), score; their counts; the count of other answers.
+const DISTRIBUTIONS: u32 = 8;
+/// Format 2: how many counts the cell has, and which of them `COUNTS` holds, rising.
+const WIDTH: u32 = 9;
+const PLACES: u32 = 10;
 
-#[derive(Clone, PartialEq, Message)]
-struct HistogramWire {
-    #[prost(uint32, repeated, tag = "1")]
-    buckets: Vec<u32>,
-    #[prost(sint64, repeated, tag = "2")]
-    counts: Vec<i64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TallyWire {
-    #[prost(string, repeated, tag = "1")]
-    names: Vec<String>,
-    #[prost(sint64, repeated, tag = "2")]
-    counts: Vec<i64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct DistributionWire {
-    /// Fours: least, greatest, low is best (0 or 1), score.
-    #[prost(sint32, repeated, tag = "1")]
-    scores: Vec<i32>,
-    #[prost(sint64, repeated, tag = "2")]
-    counts: Vec<i64>,
-    #[prost(sint64, tag = "3")]
-    other: i64,
-}
+/// The fields of the messages inside a cell.
+const KEYS: u32 = 1;
+const KEY_COUNTS: u32 = 2;
+const OTHER: u32 = 3;
 
 /// The most counts that a cell may claim to have: no metric set comes near.
-const WIDTH_MAX: u32 = 1_024;
+const WIDTH_MAX: u64 = 1_024;
 
-pub(super) fn cell_to_wire(values: &Values, pane: i64, cell: &Cell, format: Format) -> CellWire {
-    let histograms = cell.histograms.iter().map(|histogram| HistogramWire {
-        buckets: histogram.buckets().iter().map(|(bucket, _)| u32::from(*bucket)).collect(),
-        counts: histogram.buckets().iter().map(|(_, count)| *count).collect(),
-    });
-    let tallies = cell.tallies.iter().map(|tally| TallyWire {
-        names: tally.iter().map(|(name, _)| name.to_string()).collect(),
-        counts: tally.iter().map(|(_, count)| count).collect(),
-    });
-    let distributions = cell.distributions.iter().map(|distribution| DistributionWire {
-        scores: distribution
-            .iter()
-            .flat_map(|(scale, score, _)| [scale.min, scale.max, i32::from(scale.low_is_best), score])
-            .collect(),
-        counts: distribution.iter().map(|(_, _, count)| count).collect(),
-        other: distribution.other(),
-    });
-    let (width, places, counts) = match format {
-        Format::V1 => (None, Vec::new(), cell.counts.to_vec()),
-        Format::V2 => {
-            let filled = || (0..).zip(cell.counts.iter()).filter(|(_, count)| **count != 0);
-            let width = u32::try_from(cell.counts.len()).expect("a shape has few counts");
-            (Some(width), filled().map(|(place, _)| place).collect(), filled().map(|(_, count)| *count).collect())
-        }
-    };
-    CellWire {
-        values: values.0.iter().map(|value| value.to_string()).collect(),
-        pane,
-        events: cell.events,
-        counts,
-        width,
-        places,
-        squares: cell.squares.iter().flat_map(|square| [(square >> 64) as i64, *square as i64]).collect(),
-        histograms: histograms.collect(),
-        tallies: tallies.collect(),
-        distributions: distributions.collect(),
+/// Writes the fields of a cell.
+pub(super) fn put_cell(into: &mut Vec<u8>, values: &Values, pane: i64, cell: &Cell, format: Format) {
+    let signed = |value: &i64| zigzag(*value);
+    values.0.iter().for_each(|value| put_bytes(into, VALUES, value.as_bytes()));
+    for (tag, value) in [(PANE, pane), (EVENTS, cell.events)].into_iter().filter(|(_, value)| *value != 0) {
+        put_number(into, tag, zigzag(value));
+    }
+    let filled = || (0..).zip(cell.counts.iter()).filter(|(_, count)| format == Format::V1 || **count != 0);
+    put_packed(into, COUNTS, filled().map(|(_, count)| zigzag(*count)));
+    let halves = |square: &i128| [zigzag((square >> 64) as i64), zigzag(*square as i64)];
+    put_packed(into, SQUARES, cell.squares.iter().flat_map(halves));
+    for histogram in &cell.histograms {
+        put_message(into, HISTOGRAMS, |into| {
+            put_packed(into, KEYS, histogram.buckets().iter().map(|(bucket, _)| u64::from(*bucket)));
+            put_packed(into, KEY_COUNTS, histogram.buckets().iter().map(|(_, count)| zigzag(*count)));
+        });
+    }
+    for tally in &cell.tallies {
+        put_message(into, TALLIES, |into| {
+            tally.iter().for_each(|(name, _)| put_bytes(into, KEYS, name.as_bytes()));
+            put_packed(into, KEY_COUNTS, tally.iter().map(|(_, count)| zigzag(count)));
+        });
+    }
+    for distribution in &cell.distributions {
+        put_message(into, DISTRIBUTIONS, |into| {
+            let four = |(scale, score, _): (Scale, i32, i64)| {
+                [scale.min, scale.max, i32::from(scale.low_is_best), score].map(|part| zigzag(i64::from(part)))
+            };
+            put_packed(into, KEYS, distribution.iter().flat_map(four));
+            put_packed(into, KEY_COUNTS, distribution.iter().map(|(_, _, count)| zigzag(count)));
+            if distribution.other() != 0 {
+                put_number(into, OTHER, signed(&distribution.other()));
+            }
+        });
+    }
+    if format == Format::V2 {
+        put_number(into, WIDTH, cell.counts.len() as u64);
+        put_packed(into, PLACES, filled().map(|(place, _)| place));
     }
 }
 
-pub(super) fn cell_from_wire(mut wire: CellWire) -> Result<(Values, i64, Cell), CodecError> {
+/// What a cell is made of, as bytes.
+#[derive(Default)]
+struct Parts<'b> {
+    values: Vec<&'b [u8]>,
+    pane: Option<u64>,
+    events: Option<u64>,
+    counts: Option<&'b [u8]>,
+    squares: Option<&'b [u8]>,
+    histograms: Vec<&'b [u8]>,
+    tallies: Vec<&'b [u8]>,
+    distributions: Vec<&'b [u8]>,
+    width: Option<u64>,
+    places: Option<&'b [u8]>,
+}
+
+impl<'b> Parts<'b> {
+    fn put(&mut self, tag: u32, value: Value<'b>) -> Option<()> {
+        match tag {
+            VALUES => self.values.push(value.bytes()?),
+            PANE => once(&mut self.pane, value.number())?,
+            EVENTS => once(&mut self.events, value.number())?,
+            COUNTS => once(&mut self.counts, value.bytes())?,
+            SQUARES => once(&mut self.squares, value.bytes())?,
+            HISTOGRAMS => self.histograms.push(value.bytes()?),
+            TALLIES => self.tallies.push(value.bytes()?),
+            DISTRIBUTIONS => self.distributions.push(value.bytes()?),
+            WIDTH => once(&mut self.width, value.number())?,
+            PLACES => once(&mut self.places, value.bytes())?,
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+/// Reads the fields of a cell.
+///
+/// # Errors
+/// [`CodecError::Damaged`]: says what does not fit.
+pub(super) fn read_cell(bytes: &[u8]) -> Result<(Values, i64, Cell), CodecError> {
     let damaged = |what: &str| CodecError::Damaged(format!("a cell whose {what} do not fit"));
-    if !wire.squares.len().is_multiple_of(2) {
-        return Err(damaged("squares"));
+    let mut parts = Parts::default();
+    for field in Fields(bytes) {
+        field.and_then(|(tag, value)| parts.put(tag, value)).ok_or_else(|| damaged("fields"))?;
     }
-    let squares = wire.squares.chunks_exact(2).map(|pair| (i128::from(pair[0]) << 64) | i128::from(pair[1] as u64));
-    let mut cell = Cell {
-        events: wire.events,
-        counts: counts_from_wire(wire.width, &wire.places, std::mem::take(&mut wire.counts))
-            .ok_or_else(|| damaged("counts"))?,
-        squares: squares.collect(),
-        histograms: vec![Default::default(); wire.histograms.len()].into(),
-        tallies: vec![Default::default(); wire.tallies.len()].into(),
-        distributions: vec![Default::default(); wire.distributions.len()].into(),
+    let text = |bytes: &&[u8]| std::str::from_utf8(bytes).ok().map(Box::from);
+    let values: Option<Vec<Box<str>>> = parts.values.iter().map(text).collect();
+    let signed = |number: Option<u64>| number.map_or(0, unzigzag);
+    let cell = Cell {
+        events: signed(parts.events),
+        counts: counts(&parts).ok_or_else(|| damaged("counts"))?,
+        squares: squares(parts.squares.unwrap_or_default()).ok_or_else(|| damaged("squares"))?,
+        histograms: each(&parts.histograms, histogram).ok_or_else(|| damaged("histograms"))?,
+        tallies: each(&parts.tallies, tally).ok_or_else(|| damaged("tallies"))?,
+        distributions: each(&parts.distributions, distribution).ok_or_else(|| damaged("distributions"))?,
     };
-    for (histogram, wire) in cell.histograms.iter_mut().zip(&wire.histograms) {
-        let known = wire.buckets.last().is_none_or(|last| (*last as usize) < bounds().len());
-        if !known || !fits(&wire.buckets, &wire.counts) {
-            return Err(damaged("histograms"));
-        }
-        for (bucket, count) in wire.buckets.iter().zip(&wire.counts) {
-            histogram.add_to_bucket(u16::try_from(*bucket).map_err(|_| damaged("histograms"))?, *count);
-        }
-    }
-    for (tally, wire) in cell.tallies.iter_mut().zip(&wire.tallies) {
-        if !fits(&wire.names, &wire.counts) {
-            return Err(damaged("tallies"));
-        }
-        wire.names.iter().zip(&wire.counts).for_each(|(name, count)| tally.add(name, *count));
-    }
-    for (distribution, wire) in cell.distributions.iter_mut().zip(&wire.distributions) {
-        let scores: Vec<&[i32]> = wire.scores.chunks(4).collect();
-        if !fits(&scores, &wire.counts) || !scores.iter().all(|score| is_score(score)) {
-            return Err(damaged("distributions"));
-        }
-        for (score, count) in scores.iter().zip(&wire.counts) {
-            let scale = Scale { min: score[0], max: score[1], low_is_best: score[2] != 0 };
-            distribution.add_to(scale, score[3], *count);
-        }
-        distribution.add_other(wire.other);
-    }
-    Ok((Values(wire.values.into_iter().map(String::into_boxed_str).collect()), wire.pane, cell))
+    Ok((Values(values.ok_or_else(|| damaged("values"))?.into()), signed(parts.pane), cell))
+}
+
+fn each<T>(parts: &[&[u8]], read: fn(&[u8]) -> Option<T>) -> Option<Box<[T]>> {
+    parts.iter().map(|bytes| read(bytes)).collect()
 }
 
 /// Every count of a cell, those that were left out put back.
-fn counts_from_wire(width: Option<u32>, places: &[u32], counts: Vec<i64>) -> Option<Box<[i64]>> {
-    let Some(width) = width else { return places.is_empty().then(|| counts.into()) };
-    let known = width <= WIDTH_MAX && places.last().is_none_or(|last| *last < width);
-    if !known || !fits(places, &counts) {
-        return None;
-    }
-    let mut all = vec![0; width as usize];
-    places.iter().zip(counts).for_each(|(place, count)| all[*place as usize] = count);
+fn counts(parts: &Parts<'_>) -> Option<Box<[i64]>> {
+    let counts = packed(parts.counts.unwrap_or_default());
+    let Some(width) = parts.width else {
+        return if parts.places.is_none() { counts.map(|count| count.map(unzigzag)).collect() } else { None };
+    };
+    let width = usize::try_from(width).ok().filter(|_| width <= WIDTH_MAX)?;
+    let mut all = vec![0; width];
+    pairs(packed(parts.places.unwrap_or_default()), counts, |place, count| {
+        *all.get_mut(usize::try_from(place).ok()?)? = count;
+        Some(())
+    })?;
     Some(all.into())
 }
 
-/// Whether there is one count for each key, none of them 0, and the keys rise: as accumulators are written.
-/// Only then is nothing added up while reading, so that no bytes can make a sum overflow.
-fn fits<K: Ord>(keys: &[K], counts: &[i64]) -> bool {
-    keys.len() == counts.len() && keys.is_sorted_by(|left, right| left < right) && !counts.contains(&0)
+fn squares(bytes: &[u8]) -> Option<Box<[i128]>> {
+    let mut halves = packed(bytes).map(|half| half.map(unzigzag));
+    let mut squares = Vec::with_capacity(packed_len(bytes) / 2);
+    while let Some(upper) = halves.next() {
+        squares.push(i128::from(upper?) << 64 | i128::from(halves.next()??.cast_unsigned()));
+    }
+    Some(squares.into())
+}
+
+/// The keys and counts of a message, and what it holds under [`OTHER`]; its names where the keys are texts.
+#[derive(Default)]
+struct Counted<'b> {
+    keys: Option<&'b [u8]>,
+    counts: Option<&'b [u8]>,
+    other: Option<u64>,
+}
+
+impl<'b> Counted<'b> {
+    fn read(bytes: &'b [u8]) -> Option<Counted<'b>> {
+        let mut counted = Counted::default();
+        for field in Fields(bytes) {
+            match field? {
+                (KEYS, keys) => once(&mut counted.keys, keys.bytes())?,
+                (KEY_COUNTS, counts) => once(&mut counted.counts, counts.bytes())?,
+                (OTHER, other) => once(&mut counted.other, other.number())?,
+                _ => {}
+            }
+        }
+        Some(counted)
+    }
+}
+
+fn histogram(bytes: &[u8]) -> Option<Histogram> {
+    let counted = Counted::read(bytes)?;
+    let (keys, counts) = (counted.keys.unwrap_or_default(), counted.counts.unwrap_or_default());
+    let mut buckets = Vec::with_capacity(packed_len(keys));
+    pairs(packed(keys), packed(counts), |bucket, count| {
+        buckets.push((u16::try_from(bucket).ok().filter(|bucket| usize::from(*bucket) < bounds().len())?, count));
+        Some(())
+    })?;
+    Some(Histogram::of_buckets(buckets))
+}
+
+fn tally(bytes: &[u8]) -> Option<Tally> {
+    let (mut names, mut counts) = (Vec::new(), None);
+    for field in Fields(bytes) {
+        match field? {
+            (KEYS, name) => names.push(std::str::from_utf8(name.bytes()?).ok()?),
+            (KEY_COUNTS, list) => once(&mut counts, list.bytes())?,
+            _ => {}
+        }
+    }
+    let mut tally = Tally::default();
+    pairs(names.into_iter().map(Some), packed(counts.unwrap_or_default()), |name, count| {
+        tally.add(name, count);
+        Some(())
+    })?;
+    Some(tally)
+}
+
+fn distribution(bytes: &[u8]) -> Option<Distribution> {
+    let counted = Counted::read(bytes)?;
+    let mut parts = packed(counted.keys.unwrap_or_default()).map(|part| i32::try_from(unzigzag(part?)).ok());
+    let fours = std::iter::from_fn(|| {
+        let first = parts.next()?;
+        let four = (|| Some([first?, parts.next()??, parts.next()??, parts.next()??]))();
+        Some(four.filter(is_score))
+    });
+    let mut distribution = Distribution::default();
+    pairs(fours, packed(counted.counts.unwrap_or_default()), |[min, max, low_is_best, score], count| {
+        distribution.add_to(Scale { min, max, low_is_best: low_is_best != 0 }, score, count);
+        Some(())
+    })?;
+    distribution.add_other(counted.other.map_or(0, unzigzag));
+    Some(distribution)
+}
+
+/// Hands over each key with its count. `None` unless there is one count for each key, none of them 0, and the keys rise:
+/// as accumulators are written. Only then is nothing added up while reading, so that no bytes can make a sum overflow.
+fn pairs<K: Ord + Copy>(
+    keys: impl Iterator<Item = Option<K>>,
+    mut counts: impl Iterator<Item = Option<u64>>,
+    mut each: impl FnMut(K, i64) -> Option<()>,
+) -> Option<()> {
+    let mut last = None;
+    for key in keys {
+        let (key, count) = (key?, unzigzag(counts.next()??));
+        if count == 0 || last.is_some_and(|last| last >= key) {
+            return None;
+        }
+        last = Some(key);
+        each(key, count)?;
+    }
+    counts.next().is_none().then_some(())
 }
 
 /// Least, greatest, low is best, score: a score that lies on its scale.
-fn is_score(score: &[i32]) -> bool {
+fn is_score(score: &[i32; 4]) -> bool {
     matches!(score, [min, max, 0 | 1, score] if min < max && (min..=max).contains(&score))
 }

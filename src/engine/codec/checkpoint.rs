@@ -1,6 +1,6 @@
 //! The changelog as protobuf: panes under text keys, and one record with what a checkpoint holds beside them.
 
-use super::cells::{CellWire, cell_from_wire, cell_to_wire};
+use super::cells::{put_cell, read_cell};
 use super::sections::{SectionWire, section_from_wire, section_to_wire};
 use super::{CodecError, Format};
 use crate::engine::cell::Cell;
@@ -20,8 +20,9 @@ struct PaneWire {
     version: u32,
     #[prost(fixed32, tag = "3")]
     definitions: u32,
-    #[prost(message, optional, tag = "4")]
-    cell: Option<CellWire>,
+    /// The fields of a cell.
+    #[prost(bytes = "vec", optional, tag = "4")]
+    cell: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -242,8 +243,9 @@ pub fn decode_pane_key(bytes: &[u8]) -> Option<PaneKey> {
 
 /// A pane's cell in the changelog, with the definitions it was counted under.
 pub fn encode_pane(cell: &Cell, definitions: u32, format: Format) -> Vec<u8> {
-    let cell = cell_to_wire(&Values::default(), 0, cell, format);
-    PaneWire { version: format.number(), definitions, cell: Some(cell) }.encode_to_vec()
+    let mut fields = Vec::new();
+    put_cell(&mut fields, &Values::default(), 0, cell, format);
+    PaneWire { version: format.number(), definitions, cell: Some(fields) }.encode_to_vec()
 }
 
 /// The cell of a changelog record, its definitions id, and the format it is written in.
@@ -254,7 +256,7 @@ pub fn decode_pane(bytes: &[u8]) -> Result<(Cell, u32, Format), CodecError> {
     let wire = PaneWire::decode(bytes).map_err(|error| CodecError::Damaged(error.to_string()))?;
     let format = Format::read(wire.version)?;
     let cell = wire.cell.ok_or_else(|| CodecError::Damaged("a pane without a cell".into()))?;
-    Ok((cell_from_wire(cell)?.2, wire.definitions, format))
+    Ok((read_cell(&cell)?.2, wire.definitions, format))
 }
 
 fn entry_to_wire(source: &SourceId, entry: &Entry, format: Format) -> SectionWire {

@@ -1,6 +1,7 @@
 //! Delta records as protobuf: the sections of one fold commit.
 
-use super::cells::{CellWire, cell_from_wire, cell_to_wire};
+use super::cells::{put_cell, read_cell};
+use super::wire::{Fields, once, put_bytes, put_fixed, put_message};
 use super::{CodecError, Format};
 use crate::engine::section::{Group, Phase, Section, SourceId, Standing};
 use prost::Message;
@@ -45,8 +46,9 @@ pub(super) struct SectionWire {
     covered_from: i64,
     #[prost(message, repeated, tag = "10")]
     events: Vec<EventsWire>,
-    #[prost(message, repeated, tag = "11")]
-    groups: Vec<GroupWire>,
+    /// Each the fields of a group-by.
+    #[prost(bytes = "vec", repeated, tag = "11")]
+    groups: Vec<Vec<u8>>,
     /// The place in [`Phase::ALL`].
     #[prost(uint32, tag = "12")]
     phase: u32,
@@ -66,17 +68,11 @@ struct EventsWire {
     events: i64,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct GroupWire {
-    #[prost(string, tag = "1")]
-    set: String,
-    #[prost(string, tag = "2")]
-    group_by: String,
-    #[prost(fixed32, tag = "3")]
-    definitions: u32,
-    #[prost(message, repeated, tag = "4")]
-    cells: Vec<CellWire>,
-}
+/// The fields of a group-by: metric set, name, definitions (fixed width), cells.
+const SET: u32 = 1;
+const GROUP_BY: u32 = 2;
+const DEFINITIONS: u32 = 3;
+const CELLS: u32 = 4;
 
 /// One delta record: the sections of one fold commit.
 pub fn encode_delta(sections: &[Section], format: Format) -> Vec<u8> {
@@ -143,24 +139,44 @@ pub(super) fn section_from_wire(wire: SectionWire) -> Result<Section, CodecError
         oldest: wire.oldest,
         covered_from: wire.covered_from,
         events: wire.events.into_iter().map(|events| (events.set, events.events)).collect(),
-        groups: wire.groups.into_iter().map(group_from_wire).collect::<Result<_, _>>()?,
+        groups: wire.groups.iter().map(|group| group_from_wire(group)).collect::<Result<_, _>>()?,
     })
 }
 
-fn group_to_wire(group: &Group, format: Format) -> GroupWire {
-    GroupWire {
-        set: group.set.clone(),
-        group_by: group.group_by.clone(),
-        definitions: group.definitions,
-        cells: group.cells.iter().map(|(values, pane, cell)| cell_to_wire(values, *pane, cell, format)).collect(),
+fn group_to_wire(group: &Group, format: Format) -> Vec<u8> {
+    let mut fields = Vec::new();
+    let names = [(SET, &group.set), (GROUP_BY, &group.group_by)];
+    names
+        .iter()
+        .filter(|(_, name)| !name.is_empty())
+        .for_each(|(tag, name)| put_bytes(&mut fields, *tag, name.as_bytes()));
+    if group.definitions != 0 {
+        put_fixed(&mut fields, DEFINITIONS, group.definitions);
     }
+    for (values, pane, cell) in &group.cells {
+        put_message(&mut fields, CELLS, |fields| put_cell(fields, values, *pane, cell, format));
+    }
+    fields
 }
 
-fn group_from_wire(wire: GroupWire) -> Result<Group, CodecError> {
-    Ok(Group {
-        set: wire.set,
-        group_by: wire.group_by,
-        definitions: wire.definitions,
-        cells: wire.cells.into_iter().map(cell_from_wire).collect::<Result<_, _>>()?,
-    })
+fn group_from_wire(bytes: &[u8]) -> Result<Group, CodecError> {
+    let damaged = || CodecError::Damaged("a group-by whose fields do not fit".into());
+    let text = |value: Option<&[u8]>| value.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+    let (mut set, mut group_by, mut definitions, mut cells) = (None, None, None, Vec::new());
+    for field in Fields(bytes) {
+        let (tag, value) = field.ok_or_else(damaged)?;
+        let put = match tag {
+            SET => once(&mut set, text(value.bytes())),
+            GROUP_BY => once(&mut group_by, text(value.bytes())),
+            DEFINITIONS => once(&mut definitions, value.number().and_then(|number| u32::try_from(number).ok())),
+            CELLS => {
+                cells.push(read_cell(value.bytes().ok_or_else(damaged)?)?);
+                Some(())
+            }
+            _ => Some(()),
+        };
+        put.ok_or_else(damaged)?;
+    }
+    let (set, group_by) = (set.unwrap_or_default(), group_by.unwrap_or_default());
+    Ok(Group { set, group_by, definitions: definitions.unwrap_or_default(), cells })
 }

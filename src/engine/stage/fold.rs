@@ -1,20 +1,16 @@
 //! Fold: one task per input partition. Judges each item, once and for ever, and counts the accepted ones.
 //!
-//! It keeps no aggregate between commits: only the watermark, the remembered ids and the open deltas. An
-//! item is judged late before it moves the watermark, and late before duplicate (I-4).
+//! It keeps no aggregate between commits: only the watermark and the remembered ids. What it counts until then lies in an
+//! [`Open`]. An item is judged late before it moves the watermark, and late before duplicate (I-4).
 
-use crate::engine::cell::Cell;
+use super::open::{Open, expand};
 use crate::engine::codec::FoldMetadata;
 use crate::engine::dedup::{Ids, Seen};
-use crate::engine::plan::{InputPlan, Plan, SetPlan};
-use crate::engine::section::{Group, Phase, Section, SourceId, Standing, Totals};
-use crate::engine::slice::Values;
+use crate::engine::plan::{InputPlan, Plan};
+use crate::engine::section::{Phase, Section, SourceId, Standing, Totals};
 use crate::engine::watermark::Policy;
 use crate::touchpoint::{RejectReason, Touchpoint, content_hash, identity_hash};
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 /// What became of a valid item.
@@ -60,20 +56,7 @@ pub struct Fold {
     /// What is committed is to be said again, although nothing is new.
     again: bool,
     ids: Ids,
-    open: Vec<OpenDeltas>,
-    /// What has grown since it was last asked for: new tuples by their hash, and the bytes they are reckoned to take;
-    /// without one, old tuples.
-    grown: Vec<(Option<u64>, usize)>,
-    /// Per metric set the most of its group-bys that one deltas partition owns.
-    group_bys_together: Vec<usize>,
 }
-
-/// What an open tuple is reckoned to take in a delta record, beside its values: most cells take less.
-const TUPLE_BYTES: usize = 200;
-
-/// What a name in one of its maps is reckoned to take there, and a score of a scale: the longest of each.
-const NAME_BYTES: usize = 144;
-const SCORE_BYTES: usize = 40;
 
 impl Fold {
     /// The task of a source that is taken in for the first time, from `offset` on.
@@ -109,9 +92,6 @@ impl Fold {
             state,
             again: false,
             ids: Ids::new(settings.dedup_ids_max, !settings.policy.bounded),
-            open: plan.sets.iter().map(|_| OpenDeltas::default()).collect(),
-            grown: Vec::new(),
-            group_bys_together: plan.sets.iter().map(|set| group_bys_together(&plan, set)).collect(),
             plan,
         }
     }
@@ -212,11 +192,11 @@ impl Fold {
         self.ids.committed(self.horizon());
     }
 
-    /// Judges a valid item of the record at `offset`, and counts it if it is accepted.
+    /// Judges a valid item of the record at `offset`, and counts it in `open` if it is accepted.
     ///
     /// # Panics
     /// When the source is not live: what it would accept could find its window final.
-    pub fn item(&mut self, touchpoint: &Touchpoint<'_>, offset: i64) -> Judged {
+    pub fn item(&mut self, touchpoint: &Touchpoint<'_>, offset: i64, open: &mut Open) -> Judged {
         assert_eq!(self.state.phase, Phase::Live, "{}: only a live source takes records", self.source);
         let horizon = self.horizon();
         if touchpoint.time < horizon {
@@ -233,31 +213,18 @@ impl Fold {
                 return Judged::Duplicate { conflicting };
             }
         }
-        self.accept(touchpoint);
+        open.add(&self.plan.inputs[self.input].feeds, touchpoint);
+        self.accepted(touchpoint.time);
         Judged::Accepted
     }
 
-    fn accept(&mut self, touchpoint: &Touchpoint<'_>) {
-        let base = self.plan.geometry.base();
-        let pane = touchpoint.time.div_euclid(base).saturating_mul(base);
-        let feeds = &self.plan.inputs[self.input].feeds;
-        for (index, (plan, open)) in self.plan.sets.iter().zip(&mut self.open).enumerate() {
-            if feeds[index] && plan.set.feeds(touchpoint) {
-                let together = self.group_bys_together[index];
-                open.add(plan, touchpoint, pane, &mut |tuple, bytes| {
-                    // One tuple of two metric sets is two.
-                    let tuple = tuple.map(|hash| hash.wrapping_add(index as u64));
-                    self.grown.push((tuple, bytes * together));
-                });
-            }
-        }
+    fn accepted(&mut self, time: i64) {
         let state = &mut self.state;
-        state.newest = state.newest.max(Some(touchpoint.time));
-        state.oldest = Some(state.oldest.map_or(touchpoint.time, |oldest| oldest.min(touchpoint.time)));
+        state.newest = state.newest.max(Some(time));
+        state.oldest = Some(state.oldest.map_or(time, |oldest| oldest.min(time)));
         state.totals.accepted += 1;
         state.standing.accepted += 1;
-        state.standing.watermark =
-            self.plan.inputs[self.input].policy.after_event(state.standing.watermark, touchpoint.time);
+        state.standing.watermark = self.plan.inputs[self.input].policy.after_event(state.standing.watermark, time);
     }
 
     /// Counts a rejected item.
@@ -292,17 +259,6 @@ impl Fold {
     /// a record behind the announcement proves that it has been passed.
     pub fn has_news(&self) -> bool {
         !self.state.registered || self.again || self.state != self.committed || self.state.phase == Phase::Joining
-    }
-
-    /// By how much the next delta record has grown since this was last asked, as an upper estimate: bytes of new tuples,
-    /// each with a hash by which it is known in other sources too, and bytes of old ones.
-    pub fn grown(&mut self) -> impl Iterator<Item = (Option<u64>, usize)> {
-        self.grown.drain(..)
-    }
-
-    /// What this source adds since the last commit.
-    pub fn section(&self) -> Section {
-        sections(&[self]).pop().expect("one for each source")
     }
 
     fn bare_section(&self) -> Section {
@@ -342,7 +298,7 @@ impl Fold {
         }
     }
 
-    /// The commit that carried the last [`Fold::section`] is true.
+    /// The commit that carried what [`sections`] said last is true.
     ///
     /// # Panics
     /// When an item went through no door, or through two: a broken rule of our own.
@@ -352,8 +308,6 @@ impl Fold {
         self.behind_gap = None;
         self.committed = self.state.clone();
         self.ids.committed(self.horizon());
-        self.open.iter_mut().for_each(OpenDeltas::clear);
-        self.grown.clear();
         let rejected: i64 = self.state.rejected.values().sum();
         let totals = &self.state.totals;
         assert_eq!(rejected, totals.rejected, "{}: reasons add up to the rejected items", self.source);
@@ -366,8 +320,6 @@ impl Fold {
         self.state = self.committed.clone();
         self.step_over_gap();
         self.ids.aborted();
-        self.open.iter_mut().for_each(OpenDeltas::clear);
-        self.grown.clear();
     }
 
     /// The next offset to take.
@@ -420,130 +372,12 @@ impl Fold {
     }
 }
 
-/// What sources of one plan add together: the cells of all of them in the first section, as one record carries them.
-pub fn sections(folds: &[&Fold]) -> Vec<Section> {
+/// What sources of one plan add together since the last commit, counted in `open`: the cells of all of them in the first
+/// section, as one record carries them.
+pub fn sections(folds: &[&Fold], open: &[&Open]) -> Vec<Section> {
     let mut sections: Vec<Section> = folds.iter().map(|fold| fold.bare_section()).collect();
     if let (Some(section), Some(fold)) = (sections.first_mut(), folds.first()) {
-        (0..fold.plan.sets.len()).for_each(|set| count(section, folds, set));
+        (section.events, section.groups) = expand(&fold.plan, open);
     }
     sections
-}
-
-/// Adds to a section what was counted for one metric set.
-fn count(section: &mut Section, folds: &[&Fold], set: usize) {
-    let open: Vec<&OpenDeltas> = folds.iter().map(|fold| &fold.open[set]).filter(|open| open.events > 0).collect();
-    let Some(fold) = folds.first().filter(|_| !open.is_empty()) else { return };
-    let plan = &fold.plan.sets[set];
-    section.events.push((plan.set.name().to_string(), open.iter().map(|open| open.events).sum()));
-    section.groups.extend(expand(plan, &open));
-}
-
-/// Every tuple counts in one slice of each group-by.
-fn expand(plan: &SetPlan, open: &[&OpenDeltas]) -> Vec<Group> {
-    let mut groups = Vec::with_capacity(plan.group_bys.len());
-    for (by, group_by) in plan.group_bys.iter().enumerate() {
-        let mut index: HashTable<(u64, usize)> = HashTable::new();
-        let mut cells: Vec<(Values, i64, Cell)> = Vec::new();
-        for tuple in open.iter().flat_map(|open| &open.tuples) {
-            let values = || plan.tuple.projected(by, &tuple.values);
-            let hash = hash(tuple.pane, values());
-            let same = |(other, at): &(u64, usize)| {
-                let (have, pane, _) = &cells[*at];
-                *other == hash && *pane == tuple.pane && values().eq(have.0.iter().map(|value| &**value))
-            };
-            match index.find(hash, same) {
-                Some((_, at)) => _ = cells[*at].2.merge(&tuple.cell, usize::MAX),
-                None => {
-                    index.insert_unique(hash, (hash, cells.len()), |(hash, _)| *hash);
-                    cells.push((plan.tuple.project(by, &tuple.values), tuple.pane, tuple.cell.clone()));
-                }
-            }
-        }
-        cells.sort_unstable_by(|left, right| (&left.0, left.1).cmp(&(&right.0, right.1)));
-        groups.push(Group {
-            set: plan.set.name().to_string(),
-            group_by: group_by.name.clone(),
-            definitions: plan.definitions[by],
-            cells,
-        });
-    }
-    groups
-}
-
-/// What was counted for one metric set since the last commit, told apart by the tuple of its dimensions.
-#[derive(Default)]
-struct OpenDeltas {
-    index: HashTable<usize>,
-    tuples: Vec<Tuple>,
-    events: i64,
-}
-
-struct Tuple {
-    hash: u64,
-    pane: i64,
-    values: Box<[Box<str>]>,
-    cell: Cell,
-}
-
-impl OpenDeltas {
-    /// One lookup: by pane and tuple. Tells by how many bytes what is open grew, and the hash of a new tuple.
-    fn add(
-        &mut self,
-        plan: &SetPlan,
-        touchpoint: &Touchpoint<'_>,
-        pane: i64,
-        grown: &mut dyn FnMut(Option<u64>, usize),
-    ) {
-        let values = plan.tuple.of(&touchpoint.dimensions);
-        let hash = hash(pane, values.clone());
-        let tuples = &mut self.tuples;
-        let same = |at: &usize| {
-            let tuple = &tuples[*at];
-            tuple.hash == hash && tuple.pane == pane && values.clone().eq(tuple.values.iter().map(|value| &**value))
-        };
-        let at = match self.index.find(hash, same) {
-            Some(at) => *at,
-            None => {
-                let at = tuples.len();
-                let values: Box<[Box<str>]> = values.map(Box::from).collect();
-                grown(Some(hash), TUPLE_BYTES + values.iter().map(|value| value.len()).sum::<usize>());
-                tuples.push(Tuple { hash, pane, values, cell: Cell::new(plan.set.shape()) });
-                self.index.insert_unique(hash, at, |at| tuples[*at].hash);
-                at
-            }
-        };
-        let cell = &mut self.tuples[at].cell;
-        let before = cell.keys();
-        plan.set.add(touchpoint, cell);
-        cell.events += 1;
-        self.events += 1;
-        let keys = cell.keys();
-        if keys != before {
-            grown(None, (keys.0 - before.0) * NAME_BYTES + (keys.1 - before.1) * SCORE_BYTES);
-        }
-    }
-
-    fn clear(&mut self) {
-        self.index.clear();
-        self.tuples.clear();
-        self.events = 0;
-    }
-}
-
-fn group_bys_together(plan: &Plan, set: &SetPlan) -> usize {
-    let mut owned: BTreeMap<i32, usize> = BTreeMap::new();
-    for group_by in &set.group_bys {
-        *owned.entry(plan.partition(set.set.name(), &group_by.name)).or_insert(0) += 1;
-    }
-    owned.into_values().max().unwrap_or(0)
-}
-
-fn hash<'a>(pane: i64, values: impl Iterator<Item = &'a str>) -> u64 {
-    let mut hasher = FixedState::default().build_hasher();
-    hasher.write_i64(pane);
-    for value in values {
-        hasher.write(value.as_bytes());
-        hasher.write_u8(0xff);
-    }
-    hasher.finish()
 }

@@ -34,10 +34,10 @@ pub struct SetTime {
 }
 
 /// What a merge commit makes true.
+///
+/// The windows that became final are told apart by [`Merge::finals`]: there may be many.
 #[derive(Debug, Default)]
 pub struct MergeCommit {
-    /// Windows that became final.
-    pub finals: Vec<Shown>,
     /// Current windows that changed; empty unless asked for.
     pub currents: Vec<Shown>,
     /// Changelog records of a checkpoint: (key, value), `None` a tombstone; empty unless asked for.
@@ -84,7 +84,8 @@ pub struct Merge {
     series: Vec<Series>,
     state: State,
     committed: State,
-    finals: Vec<Shown>,
+    /// What was closed since the last commit.
+    closed: Vec<showing::Closing>,
     shown: LastShown,
     shown_now: Vec<(WindowOf, (i64, u64))>,
     looked_at: HashMap<WindowOf, (u64, i64)>,
@@ -119,7 +120,7 @@ impl Merge {
             series,
             committed: state.clone(),
             state,
-            finals: Vec::new(),
+            closed: Vec::new(),
             shown: LastShown::new(),
             shown_now: Vec::new(),
             looked_at: HashMap::new(),
@@ -331,7 +332,7 @@ impl Merge {
         for index in 0..self.series.len() {
             if self.series[index].set == set {
                 if !self.silent {
-                    self.finalize(plan, index, after, now);
+                    self.close(index, after, now);
                 }
                 self.series[index].evict(plan, now, &mut gone);
                 let of_series = |(values, level, start, hash)| (index, values, level, start, hash);
@@ -344,10 +345,9 @@ impl Merge {
     /// every pane that changed since the last one.
     pub fn prepare(&mut self, publish: bool, checkpoint: bool) -> MergeCommit {
         let currents = if publish { self.currents() } else { Vec::new() };
-        let finals = std::mem::take(&mut self.finals);
         let checkpoint = if checkpoint { self.checkpoint() } else { Vec::new() };
         let metadata = self.metadata(&self.state);
-        MergeCommit { finals, currents, checkpoint, offset: self.state.offset, metadata }
+        MergeCommit { currents, checkpoint, offset: self.state.offset, metadata }
     }
 
     fn metadata(&self, state: &State) -> MergeMetadata {
@@ -403,6 +403,7 @@ impl Merge {
             self.shown.retain(|name, _| lives(name));
             self.looked_at.retain(|name, _| lives(name));
         }
+        self.closed.clear();
         self.commit_state();
     }
 
@@ -416,7 +417,7 @@ impl Merge {
     pub fn aborted(&mut self) {
         self.series.iter_mut().for_each(Series::aborted);
         self.state = self.committed.clone();
-        self.finals.clear();
+        self.closed.clear();
         self.shown_now.clear();
         self.looked_at.clear();
         self.checkpointing = false;

@@ -6,7 +6,9 @@
 
 mod fold;
 mod merge;
+mod open;
 mod store;
 
 pub use fold::{Fold, Judged, sections};
 pub use merge::{Merge, MergeCommit, SetTime};
+pub use open::Open;

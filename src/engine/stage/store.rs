@@ -1,8 +1,8 @@
 //! The panes of one group-by of one metric set, and how a commit that failed is taken back.
 //!
-//! Every change goes through [`Series::pane`] or [`Series::remove`], which keep what was there before the
-//! first change since the last commit. A bound on distinct values holds here: past it a value counts under
-//! `_other`, decided in the order of the log; a value is freed with its last pane.
+//! Of a pane that changes, what was there before the first change since the last commit is kept; one that leaves is
+//! kept itself, because windows that became final meanwhile are made of it. A bound on distinct values holds here:
+//! past it a value counts under `_other`, decided in the order of the log; a value is freed with its last pane.
 
 use crate::engine::cell::Cell;
 use crate::engine::plan::Plan;
@@ -34,17 +34,41 @@ impl Slice {
         self.panes.iter().all(BTreeMap::is_empty)
     }
 
-    /// The cell of a window's instance: its panes added up. `None` without any event.
+    /// The cell of a window's instance, of the panes that are kept.
     pub fn window(&self, plan: &Plan, window: usize, start: i64) -> Option<Cell> {
-        let mut sum: Option<Cell> = None;
-        for (level, start) in plan.geometry.panes(window, start) {
-            let Some(pane) = self.panes[level].get(&start) else { continue };
-            match &mut sum {
-                Some(sum) => drop(sum.merge(&pane.cell, plan.values_max)),
-                None => sum = Some(pane.cell.clone()),
-            }
-        }
-        sum.filter(|cell| cell.events != 0)
+        sum(plan, window, start, |level, start| self.panes[level].get(&start))
+    }
+}
+
+/// The cell of a window's instance: its panes added up. `None` without any event.
+fn sum<'p>(plan: &Plan, window: usize, start: i64, pane: impl Fn(usize, i64) -> Option<&'p Pane>) -> Option<Cell> {
+    let mut panes = plan.geometry.panes(window, start).filter_map(|(level, start)| pane(level, start));
+    let mut sum = panes.next()?.cell.clone();
+    panes.for_each(|pane| _ = sum.merge(&pane.cell, plan.values_max));
+    Some(sum).filter(|cell| cell.events != 0)
+}
+
+/// What there is of a slice to make final windows of: panes that are kept, and those that left since the last commit,
+/// which are older.
+pub(super) struct Whole<'s> {
+    pub values: &'s Values,
+    kept: Option<&'s Slice>,
+    left: Option<&'s Slice>,
+}
+
+impl<'s> Whole<'s> {
+    /// The starts of its panes of a level, rising.
+    pub fn starts(&self, level: usize) -> impl Iterator<Item = i64> {
+        self.parts().flat_map(move |slice| slice.panes[level].keys().copied())
+    }
+
+    /// The cell of a window's instance.
+    pub fn window(&self, plan: &Plan, window: usize, start: i64) -> Option<Cell> {
+        sum(plan, window, start, |level, start| self.parts().find_map(|slice| slice.panes[level].get(&start)))
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &'s Slice> + use<'s> {
+        self.left.into_iter().chain(self.kept)
     }
 }
 
@@ -56,6 +80,8 @@ pub(super) struct Series {
     /// Index of the group-by in the metric set.
     pub by: usize,
     pub slices: BTreeMap<Values, Slice>,
+    /// The panes that left since the last commit.
+    left: BTreeMap<Values, Slice>,
     levels: usize,
     undo: Vec<Undo>,
     commit: u64,
@@ -78,6 +104,7 @@ impl Series {
             set,
             by,
             slices: BTreeMap::new(),
+            left: BTreeMap::new(),
             levels,
             undo: Vec::new(),
             commit: 1,
@@ -142,7 +169,7 @@ impl Series {
     /// Lets every pane go that is of no more use, and every slice that has none left. Panes that a
     /// checkpoint holds are handed to `gone`, with the hashes of their records.
     pub fn evict(&mut self, plan: &Plan, final_until: i64, gone: &mut Vec<(Values, usize, i64, u64)>) {
-        let Series { slices, undo, commit, .. } = self;
+        let Series { slices, left, levels, .. } = self;
         slices.retain(|values, slice| {
             for (level, panes) in slice.panes.iter_mut().enumerate() {
                 while let Some(entry) = panes.first_entry() {
@@ -153,24 +180,47 @@ impl Series {
                     if let Some(hash) = pane.stored {
                         gone.push((values.clone(), level, start, hash));
                     }
-                    // What was first touched in this commit has its way back recorded already.
-                    if pane.touched != *commit {
-                        undo.push(Undo { values: values.clone(), level, start, before: Some(pane) });
-                    }
+                    let left = left.entry(values.clone()).or_default();
+                    left.panes.resize_with(*levels, BTreeMap::new);
+                    left.panes[level].insert(start, pane);
                 }
             }
             !slice.is_empty()
         });
     }
 
+    /// Every slice that has panes, or had some at the last commit, sorted.
+    pub fn wholes(&self) -> Vec<Whole<'_>> {
+        let mut left = self.left.iter().peekable();
+        let mut wholes = Vec::with_capacity(self.slices.len());
+        for (values, slice) in &self.slices {
+            while let Some((values, slice)) = left.next_if(|(older, _)| *older < values) {
+                wholes.push(Whole { values, kept: None, left: Some(slice) });
+            }
+            let left = left.next_if(|(same, _)| *same == values).map(|(_, slice)| slice);
+            wholes.push(Whole { values, kept: Some(slice), left });
+        }
+        wholes.extend(left.map(|(values, slice)| Whole { values, kept: None, left: Some(slice) }));
+        wholes
+    }
+
     pub fn committed(&mut self) {
         self.undo.clear();
+        self.left.clear();
         self.commit += 1;
         self.committed_overflow = self.overflow;
     }
 
     pub fn aborted(&mut self) {
         let levels = self.levels;
+        for (values, left) in std::mem::take(&mut self.left) {
+            let slice = self.slices.entry(values).or_default();
+            slice.panes.resize_with(levels, BTreeMap::new);
+            slice.changes += 1;
+            for (panes, mut left) in slice.panes.iter_mut().zip(left.panes) {
+                panes.append(&mut left);
+            }
+        }
         while let Some(Undo { values, level, start, before }) = self.undo.pop() {
             let slice = self.slices.entry(values.clone()).or_default();
             slice.panes.resize_with(levels, BTreeMap::new);

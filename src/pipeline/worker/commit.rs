@@ -22,6 +22,15 @@ impl<S: Stage> Worker<S> {
         live && (waited >= interval || self.stage.is_full())
     }
 
+    /// Takes every task back where something of one that is gone is open: it is read again by those who own it now.
+    pub(super) fn take_back_spoiled(&mut self) {
+        let Worker { stage, slots, .. } = self;
+        if stage.is_spoiled(&live(slots)) {
+            let tasks = self.live();
+            self.rewind(&tasks);
+        }
+    }
+
     /// Commits what the live tasks have; true when it is certain.
     ///
     /// # Errors
@@ -38,6 +47,7 @@ impl<S: Stage> Worker<S> {
             }
         }
         self.one_by_one = false;
+        self.stage.stand_apart(false);
         Ok(true)
     }
 
@@ -54,11 +64,11 @@ impl<S: Stage> Worker<S> {
         tasks.retain(|(id, _)| only.is_none_or(|only| only == *id));
         let mut commit = stage.prepare(&mut tasks, now, monotonic);
         commit.offsets.extend(marks.iter().cloned());
-        if commit.offsets.is_empty() && commit.outputs.is_empty() {
+        if commit.offsets.is_empty() {
             return Ok(true);
         }
         let started = Instant::now();
-        match link.commit(&commit) {
+        match link.commit(commit) {
             Ok(()) => {
                 stage.committed(&mut tasks, monotonic);
                 for (id, ..) in marks {
@@ -104,6 +114,7 @@ impl<S: Stage> Worker<S> {
                 _ => {
                     self.one_by_one = true;
                     self.rewind(tasks);
+                    self.stage.stand_apart(true);
                 }
             },
             CommitError::Unknown(_) => self.start_over()?,

@@ -202,7 +202,7 @@ impl Merge {
     pub fn restored(&mut self, offset: i64) {
         self.state.offset = self.state.offset.max(offset);
         self.silent = false;
-        self.finals.clear();
+        self.closed.clear();
         self.commit_state();
     }
 

@@ -2,42 +2,82 @@
 
 use super::Merge;
 use crate::engine::cell::Cell;
-use crate::engine::plan::Plan;
 use crate::engine::publish::Shown;
+use crate::engine::stage::store::{Series, Whole};
 use crate::engine::time::END_OF_TIME;
-use crate::engine::window::WindowKind;
+use crate::engine::window::{WindowKind, WindowSpec};
 use std::hash::BuildHasher;
+use std::rc::Rc;
 use std::sync::Arc;
 
+/// Windows of a series that end in `(after, until]`, which became final.
+pub(super) struct Closing {
+    index: usize,
+    after: i64,
+    until: i64,
+    /// From when the windows of each kind are covered.
+    covered_from: Vec<i64>,
+}
+
 impl Merge {
-    /// Windows that end in `(after, until]` are final now.
-    pub(super) fn finalize(&mut self, plan: &Plan, index: usize, after: i64, until: i64) {
-        let series = &self.series[index];
-        for (window, spec) in plan.geometry.windows().iter().enumerate() {
-            let total = spec.kind == WindowKind::Total;
-            if spec.kind == WindowKind::Ever || (total && until != END_OF_TIME) {
-                continue;
-            }
-            let anchor = plan.geometry.anchor(window);
-            let covered_from = self.covered_from(index, window);
-            for (values, slice) in &series.slices {
-                let mut starts: Vec<i64> = match total {
-                    true => vec![i64::MIN],
-                    false => slice.panes[anchor]
-                        .keys()
-                        .flat_map(|pane| plan.geometry.starts(window, *pane, after, until))
-                        .collect(),
-                };
-                starts.sort_unstable();
-                starts.dedup();
-                for start in starts {
-                    let Some(cell) = slice.window(plan, window, start) else { continue };
-                    let (start, end) = if total { self.span() } else { (start, plan.geometry.end(window, start)) };
-                    let (set, by, values) = (series.set, series.by, values.clone());
-                    self.finals.push(Shown { set, by, values, window, start, end, cell, is_final: true, covered_from });
-                }
+    /// Windows of a series that end in `(after, until]` are final now.
+    pub(super) fn close(&mut self, index: usize, after: i64, until: i64) {
+        let windows = 0..self.plan.geometry.windows().len();
+        let covered_from = windows.map(|window| self.covered_from(index, window)).collect();
+        self.closed.push(Closing { index, after, until, covered_from });
+    }
+
+    /// The windows that became final since the last commit, made one at a time: after a long silence, or while a backlog
+    /// is caught up with, there are many.
+    pub fn finals(&self) -> impl Iterator<Item = Shown> {
+        self.closed.iter().flat_map(|closing| self.finals_of(closing))
+    }
+
+    fn finals_of<'m>(&'m self, closing: &'m Closing) -> impl Iterator<Item = Shown> + 'm {
+        let wholes = Rc::new(self.series[closing.index].wholes());
+        let windows = self.plan.geometry.windows().iter().enumerate();
+        let ends = move |(_, spec): &(usize, &WindowSpec)| match spec.kind {
+            WindowKind::Span { .. } | WindowKind::CalendarDay(_) => true,
+            WindowKind::Total => closing.until == END_OF_TIME,
+            WindowKind::Ever => false,
+        };
+        windows.filter(ends).flat_map(move |(window, _)| {
+            let wholes = Rc::clone(&wholes);
+            (0..wholes.len()).flat_map(move |at| self.finals_of_slice(closing, window, &wholes[at]))
+        })
+    }
+
+    fn finals_of_slice(&self, closing: &Closing, window: usize, whole: &Whole<'_>) -> Vec<Shown> {
+        let &Closing { index, after, until, ref covered_from } = closing;
+        let (plan, Series { set, by, .. }) = (&self.plan, &self.series[index]);
+        let mut finals = Vec::new();
+        let mut close = |start, (first, end)| {
+            finals.extend(whole.window(plan, window, start).map(|cell| Shown {
+                set: *set,
+                by: *by,
+                values: whole.values.clone(),
+                window,
+                start: first,
+                end,
+                cell,
+                is_final: true,
+                covered_from: covered_from[window],
+            }));
+        };
+        if plan.geometry.windows()[window].kind == WindowKind::Total {
+            close(i64::MIN, self.span());
+            return finals;
+        }
+        // Panes rise, and so do the windows they lie in: what ends before the last one has been made.
+        let mut after = after;
+        for pane in whole.starts(plan.geometry.anchor(window)) {
+            for start in plan.geometry.starts(window, pane, after, until) {
+                let end = plan.geometry.end(window, start);
+                close(start, (start, end));
+                after = end;
             }
         }
+        finals
     }
 
     /// From the oldest to the newest accepted event of all sources.
