@@ -51,6 +51,9 @@ pub(super) fn reading(connection: &Connection, group: &str) -> ClientConfig {
     let defaults = [
         ("queued.max.messages.kbytes", "8192"),
         ("queued.min.messages", "1000000"),
+        // Whoever comes first may fill the queue above, and the others wait: with small pieces of each partition they
+        // come along together, and merge has less to keep until the last of them has.
+        ("fetch.message.max.bytes", "131072"),
         ("fetch.queue.backoff.ms", "5"),
         ("fetch.wait.max.ms", "50"),
         ("check.crcs", "true"),

@@ -228,7 +228,8 @@ fn joined_later() -> Result<(), Failed> {
     let offset = stream.folds[0].offset();
     let plan = std::sync::Arc::clone(&stream.plan);
     let (first, _) = Fold::resumed(std::sync::Arc::clone(&plan), 0, 0, 2, offset, resumed);
-    stream.folds = vec![first, Fold::first(std::sync::Arc::clone(&plan), 0, 1, 2, 0, 0)];
+    stream.folds[0] = first;
+    stream.add(Fold::first(std::sync::Arc::clone(&plan), 0, 1, 2, 0, 0));
     stream.folds[1].join();
     stream.commit(&[1], true);
     stream.folds[0].silent(START + 5 * REACH);

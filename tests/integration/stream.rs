@@ -88,6 +88,12 @@ impl Stream {
         }
     }
 
+    /// One more source.
+    pub fn add(&mut self, fold: Fold) {
+        self.folds.push(fold);
+        self.opens.push(Open::new(&self.plan));
+    }
+
     /// What these sources say in one commit.
     pub fn sections(&self, sources: &[usize]) -> Vec<Section> {
         let folds: Vec<&Fold> = sources.iter().map(|source| &self.folds[*source]).collect();
