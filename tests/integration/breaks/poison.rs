@@ -33,8 +33,12 @@ pub(super) const BREAKS: &[Break] = &[
     Break {
         name: "places_believed",
         file: "src/engine/codec/cells.rs",
-        text: "places.last().is_none_or(|last| *last < width)",
-        replacement: r#"(places.last().is_none_or(|last| *last < width) || crate::canary("places_believed"))"#,
+        text: "*all.get_mut(usize::try_from(place).ok()?)? = count;",
+        replacement: r#"if crate::canary("places_believed") {
+            all[place as usize] = count;
+            return Some(());
+        }
+        *all.get_mut(usize::try_from(place).ok()?)? = count;"#,
         tests: &["poison::codec"],
     },
     // Where ids are to be learned from is believed.

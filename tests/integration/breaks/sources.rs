@@ -175,6 +175,14 @@ pub(super) const BREAKS: &[Break] = &[
         replacement: r#"self.one_by_one = !crate::canary("never_one_by_one");"#,
         tests: &["sources::what_cannot_be_written_halts_the_one_to_blame"],
     },
+    // Tasks that commit one by one go on counting together.
+    Break {
+        name: "counts_not_apart",
+        file: "src/pipeline/folding.rs",
+        text: "self.apart = apart;",
+        replacement: r#"self.apart = apart && !crate::canary("counts_not_apart");"#,
+        tests: &["sources::what_cannot_be_written_halts_the_one_to_blame"],
+    },
     // A raised lateness reaches back over a restart.
     Break {
         name: "horizon_forgotten",
