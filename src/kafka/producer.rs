@@ -40,14 +40,26 @@ pub(super) struct Transactional {
     connection: Connection,
     config: LinkConfig,
     client: Option<Arc<Client>>,
+    caller: Caller,
     suspect: bool,
+}
+
+/// A thread for calls that may never come back.
+struct Caller(mpsc::Sender<Box<dyn FnOnce() + Send>>);
+
+impl Caller {
+    fn start() -> Caller {
+        let (calls, to_make) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        thread::spawn(move || to_make.into_iter().for_each(|call| call()));
+        Caller(calls)
+    }
 }
 
 impl Transactional {
     /// Connects and takes the id over from whoever used it before.
     pub fn open(connection: &Connection, config: &LinkConfig) -> Result<Self, LinkError> {
         let (connection, config) = (connection.clone(), config.clone());
-        let mut producer = Self { connection, config, client: None, suspect: false };
+        let mut producer = Self { connection, config, client: None, caller: Caller::start(), suspect: false };
         producer.renew()?;
         Ok(producer)
     }
@@ -55,6 +67,8 @@ impl Transactional {
     /// A new client under the same id. `Fatal` where the cluster does not let us.
     pub fn renew(&mut self) -> Result<(), LinkError> {
         self.close();
+        // A call that did not come back keeps its thread.
+        self.caller = Caller::start();
         let client: Client =
             clients::create(&clients::writing(&self.connection, &self.config), Deliveries::new(&self.connection))?;
         let deadline = Instant::now() + 3 * self.connection.timings.transaction;
@@ -95,7 +109,8 @@ impl Transactional {
         let client = self.client.as_ref().expect("renewed above where there was none");
         let begun = Instant::now();
         client.context_of().take_trouble();
-        let result = transact(client, self.connection.timings.transaction, outputs, offsets, group);
+        let limit = self.connection.timings.transaction;
+        let result = Transaction { client, caller: &self.caller, limit }.make(outputs, offsets, group);
         let troubled = client.context_of().take_trouble();
         let failed = matches!(result, Err(CommitError::Unknown(_) | CommitError::Fenced(_)));
         self.suspect = failed || troubled || begun.elapsed() > SLOW;
@@ -114,48 +129,92 @@ impl ContextOf for Client {
     }
 }
 
-fn transact(
-    client: &Arc<Client>,
+/// One transaction, to be made within a time.
+struct Transaction<'a> {
+    client: &'a Arc<Client>,
+    caller: &'a Caller,
     limit: Duration,
-    outputs: impl Iterator<Item = Output>,
-    offsets: TopicPartitionList,
-    group: Arc<ConsumerGroupMetadata>,
-) -> Result<(), CommitError> {
-    let deadline = Instant::now() + limit;
-    client.context_of().take_failure();
-    if let Err(error) = client.begin_transaction() {
-        return Err(match step(&error) {
-            Step::Fenced => CommitError::Fenced(error.to_string()),
-            _ => CommitError::Unknown(format!("begin: {error}")),
+}
+
+impl Transaction<'_> {
+    fn make(
+        &self,
+        outputs: impl Iterator<Item = Output>,
+        offsets: TopicPartitionList,
+        group: Arc<ConsumerGroupMetadata>,
+    ) -> Result<(), CommitError> {
+        let (client, deadline) = (self.client, Instant::now() + self.limit);
+        client.context_of().take_failure();
+        if let Err(error) = client.begin_transaction() {
+            return Err(match step(&error) {
+                Step::Fenced => CommitError::Fenced(error.to_string()),
+                _ => CommitError::Unknown(format!("begin: {error}")),
+            });
+        }
+        for output in outputs {
+            if let Err(error) = send(client, &output, deadline) {
+                return Err(self.abort(refused(&error, &output.topic)));
+            }
+        }
+        while client.in_flight_count() > 0 {
+            if Instant::now() >= deadline {
+                let reason = format!("{} records were not acknowledged in time", client.in_flight_count());
+                return Err(self.abort(CommitError::Aborted(reason)));
+            }
+            thread::sleep(LOOK);
+        }
+        if let Some((error, place)) = client.context_of().take_failure() {
+            return Err(self.abort(refused(&error, &place)));
+        }
+        let sent =
+            self.repeat(deadline, move |client| client.send_offsets_to_transaction(&offsets, &group, clients::ASK));
+        // Never: librdkafka then takes what is left of the transaction's time, and any other value may leave it confused.
+        let ended = sent.map_err(|failure| (failure, "offsets")).and_then(|()| {
+            self.repeat(deadline, |client| client.commit_transaction(Timeout::Never))
+                .map_err(|failure| (failure, "commit"))
         });
+        ended.map_err(|((step, error), what)| match step {
+            Step::Abort => self.abort(CommitError::Aborted(format!("{what}: {error}"))),
+            Step::Fenced => CommitError::Fenced(format!("{what}: {error}")),
+            Step::Repeat | Step::Renew => CommitError::Unknown(format!("{what}: {error}")),
+        })
     }
-    for output in outputs {
-        if let Err(error) = send(client, &output, deadline) {
-            return Err(abort(client, limit, refused(&error, &output.topic)));
+
+    /// Makes a transactional call until it succeeds, its failure is final, or the time is up.
+    ///
+    /// It is made on another thread: these calls wait for an answer without any bound of their own, and librdkafka
+    /// forgets to give one when a coordinator's broker leaves the cluster while it is asked. Such a client is left behind.
+    fn repeat(
+        &self,
+        deadline: Instant,
+        call: impl Fn(&Client) -> Result<(), KafkaError> + Send + 'static,
+    ) -> Result<(), (Step, String)> {
+        let (answer, wait) = mpsc::channel();
+        let client = Arc::clone(self.client);
+        let call = move || {
+            let result = loop {
+                let Err(error) = call(&client) else { break Ok(()) };
+                match step(&error) {
+                    Step::Repeat if Instant::now() < deadline => thread::sleep(LOOK),
+                    step => break Err((step, error.to_string())),
+                }
+            };
+            // Nobody listens any more when it took too long.
+            let _ = answer.send(result);
+        };
+        self.caller.0.send(Box::new(call)).expect("the thread ends after its sender");
+        let patience = deadline.saturating_duration_since(Instant::now()) + GRACE;
+        wait.recv_timeout(patience).unwrap_or_else(|_| Err((Step::Renew, "librdkafka does not answer".to_owned())))
+    }
+
+    /// Aborts; `outcome` holds only if that succeeds.
+    fn abort(&self, outcome: CommitError) -> CommitError {
+        match self.repeat(Instant::now() + self.limit, |client| client.abort_transaction(Timeout::Never)) {
+            Ok(()) => outcome,
+            Err((Step::Fenced, error)) => CommitError::Fenced(format!("abort: {error}, after {outcome}")),
+            Err((_, error)) => CommitError::Unknown(format!("abort: {error}, after {outcome}")),
         }
     }
-    while client.in_flight_count() > 0 {
-        if Instant::now() >= deadline {
-            let reason = format!("{} records were not acknowledged in time", client.in_flight_count());
-            return Err(abort(client, limit, CommitError::Aborted(reason)));
-        }
-        thread::sleep(LOOK);
-    }
-    if let Some((error, place)) = client.context_of().take_failure() {
-        return Err(abort(client, limit, refused(&error, &place)));
-    }
-    let sent =
-        repeat(client, deadline, move |client| client.send_offsets_to_transaction(&offsets, &group, clients::ASK));
-    // Never: librdkafka then takes what is left of the transaction's time, and any other value may leave it confused.
-    let ended = sent.map_err(|failure| (failure, "offsets")).and_then(|()| {
-        repeat(client, deadline, |client| client.commit_transaction(Timeout::Never))
-            .map_err(|failure| (failure, "commit"))
-    });
-    ended.map_err(|((step, error), what)| match step {
-        Step::Abort => abort(client, limit, CommitError::Aborted(format!("{what}: {error}"))),
-        Step::Fenced => CommitError::Fenced(format!("{what}: {error}")),
-        Step::Repeat | Step::Renew => CommitError::Unknown(format!("{what}: {error}")),
-    })
 }
 
 fn send(client: &Client, output: &Output, deadline: Instant) -> Result<(), KafkaError> {
@@ -185,45 +244,10 @@ fn send(client: &Client, output: &Output, deadline: Instant) -> Result<(), Kafka
     }
 }
 
-/// Makes a transactional call until it succeeds, its failure is final, or the time is up.
-///
-/// It is made on a thread of its own: these calls wait for an answer without any bound of their own, and librdkafka
-/// forgets to give one when a coordinator's broker leaves the cluster while it is asked. Such a client is left behind.
-fn repeat(
-    client: &Arc<Client>,
-    deadline: Instant,
-    call: impl Fn(&Client) -> Result<(), KafkaError> + Send + 'static,
-) -> Result<(), (Step, String)> {
-    let (answer, wait) = mpsc::channel();
-    let of_thread = Arc::clone(client);
-    thread::spawn(move || {
-        let result = loop {
-            let Err(error) = call(&of_thread) else { break Ok(()) };
-            match step(&error) {
-                Step::Repeat if Instant::now() < deadline => thread::sleep(LOOK),
-                step => break Err((step, error.to_string())),
-            }
-        };
-        // Nobody listens any more when it took too long.
-        let _ = answer.send(result);
-    });
-    let patience = deadline.saturating_duration_since(Instant::now()) + GRACE;
-    wait.recv_timeout(patience).unwrap_or_else(|_| Err((Step::Renew, "librdkafka does not answer".to_owned())))
-}
-
 fn refused(error: &KafkaError, place: &str) -> CommitError {
     let reason = match error.rdkafka_error_code() {
         Some(code) if is_denied(code) => denied(&format!("{place}, for writing")),
         _ => format!("{place}: {error}"),
     };
     if is_impossible(error) { CommitError::Impossible(reason) } else { CommitError::Aborted(reason) }
-}
-
-/// Aborts; `outcome` holds only if that succeeds.
-fn abort(client: &Arc<Client>, limit: Duration, outcome: CommitError) -> CommitError {
-    match repeat(client, Instant::now() + limit, |client| client.abort_transaction(Timeout::Never)) {
-        Ok(()) => outcome,
-        Err((Step::Fenced, error)) => CommitError::Fenced(format!("abort: {error}, after {outcome}")),
-        Err((_, error)) => CommitError::Unknown(format!("abort: {error}, after {outcome}")),
-    }
 }

@@ -19,9 +19,9 @@ pub(super) const BREAKS: &[Break] = &[
     Break {
         name: "refused_not_aborted",
         file: "src/kafka/producer.rs",
-        text: r#"Step::Abort => abort(client, limit, CommitError::Aborted(format!("{what}: {error}"))),"#,
+        text: r#"Step::Abort => self.abort(CommitError::Aborted(format!("{what}: {error}"))),"#,
         replacement: r#"Step::Abort if crate::canary("refused_not_aborted") => CommitError::Aborted(format!("{what}: {error}")),
-        Step::Abort => abort(client, limit, CommitError::Aborted(format!("{what}: {error}"))),"#,
+        Step::Abort => self.abort(CommitError::Aborted(format!("{what}: {error}"))),"#,
         tests: &["kafka::a_commit_is_all_or_nothing"],
     },
     // Offsets are committed without what stands beside them.
