@@ -24,7 +24,7 @@ const TOPIC: &str = "bench-in";
 const PARTITIONS: i32 = 12;
 
 /// Everyone, in the order of the table: name, whether it must give an answer, what it is.
-const COMPETITORS: [(&str, &str); 11] = [
+const COMPETITORS: [(&str, &str); 12] = [
     ("floor-touch-poll", "librdkafka, one record at a time, every byte touched"),
     ("floor-touch", "librdkafka in batches, every byte touched"),
     ("floor-decode", "the same, decoded by touchstone's decoder: the floor"),
@@ -39,6 +39,7 @@ const COMPETITORS: [(&str, &str); 11] = [
     ("streams-dsl", "Kafka Streams 4.3.1, EOS v2, plain DSL, RocksDB, commit every second"),
     ("streams-dsl-memory", "the same, state in memory"),
     ("touchstone-1s", "touchstone, commit every second"),
+    ("touchstone-plain", "touchstone without transactions, as its benchmark switch allows: at least once, 250 ms"),
 ];
 
 struct Bench {
@@ -143,7 +144,7 @@ impl Bench {
             Some(("floor", how)) => self.floor(how)?,
             Some(("flink", variant)) => self.java("flink", variant)?,
             Some(("streams", variant)) => self.java("kafka-streams", variant)?,
-            _ => self.touchstone(if name.ends_with("1s") { "1s" } else { "250ms" })?,
+            _ => self.touchstone(if name.ends_with("1s") { "1s" } else { "250ms" }, name.ends_with("plain"))?,
         };
         Ok((run, self.written().saturating_sub(before)))
     }
@@ -182,7 +183,7 @@ impl Bench {
         Ok(run)
     }
 
-    fn touchstone(&self, commit_interval: &str) -> Result<Run, String> {
+    fn touchstone(&self, commit_interval: &str, plain: bool) -> Result<Run, String> {
         let program = env!("CARGO_BIN_EXE_touchstone");
         let name = format!("bench-{}", std::fs::read_dir(&self.data).map_or(0, Iterator::count));
         let config = self.work.join(format!("{name}.toml"));
@@ -235,6 +236,9 @@ impl Bench {
         let eye = Eye::new(&self.broker, &output, "eye");
         let mut command = Command::new(program);
         command.args(["run", "--config"]).arg(&config);
+        if plain {
+            command.env("TOUCHSTONE_BENCHMARK_WITHOUT_TRANSACTIONS", "yes");
+        }
         // The end of the input is proved by silence; the last windows close then.
         let finals = Finals { broker: self.broker.clone(), topic: output.clone(), count: judge::finals(&self.truth) };
         let progress = Progress::Seen(input, finals);

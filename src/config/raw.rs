@@ -260,7 +260,7 @@ impl Default for Timing {
             idle_commit_interval: Span::seconds(1),
             publish_interval: Span::seconds(10),
             checkpoint_interval: Span::seconds(10),
-            snapshot_interval: Span::seconds(1),
+            snapshot_interval: Span::milliseconds(250),
             max_skew: Span::minutes(60),
             batch_items_max: 250_000,
         }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use batch_consumer::BatchConsumer;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -377,6 +377,15 @@ impl Link for KafkaLink {
             if !metadata.is_empty() {
                 element.set_metadata(metadata);
             }
+        }
+        if self.producer.is_plain() {
+            self.producer.commit(commit.outputs, TopicPartitionList::new(), group)?;
+            let committed = self.member().map(|member| member.commit(&offsets, CommitMode::Sync));
+            return match committed {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(CommitError::Aborted(error.to_string())),
+                Err(error) => Err(CommitError::Aborted(error.to_string())),
+            };
         }
         self.producer.commit(commit.outputs, offsets, group)
     }

@@ -42,7 +42,12 @@ pub(super) struct Transactional {
     client: Option<Arc<Client>>,
     caller: Caller,
     suspect: bool,
+    /// Whether nothing is promised: for a benchmark that asks what the promise costs.
+    plain: bool,
 }
+
+/// With this in the environment records are written without transactions, and offsets committed after them.
+const WITHOUT_TRANSACTIONS: &str = "TOUCHSTONE_BENCHMARK_WITHOUT_TRANSACTIONS";
 
 /// A thread for calls that may never come back.
 struct Caller(mpsc::Sender<Box<dyn FnOnce() + Send>>);
@@ -59,7 +64,11 @@ impl Transactional {
     /// Connects and takes the id over from whoever used it before.
     pub fn open(connection: &Connection, config: &LinkConfig) -> Result<Self, LinkError> {
         let (connection, config) = (connection.clone(), config.clone());
-        let mut producer = Self { connection, config, client: None, caller: Caller::start(), suspect: false };
+        let plain = std::env::var_os(WITHOUT_TRANSACTIONS).is_some();
+        if plain {
+            tracing::error!("{WITHOUT_TRANSACTIONS} is set: NOTHING IS EXACTLY ONCE; it is for benchmarks alone");
+        }
+        let mut producer = Self { connection, config, client: None, caller: Caller::start(), suspect: false, plain };
         producer.renew()?;
         Ok(producer)
     }
@@ -69,10 +78,18 @@ impl Transactional {
         self.close();
         // A call that did not come back keeps its thread.
         self.caller = Caller::start();
-        let client: Client =
-            clients::create(&clients::writing(&self.connection, &self.config), Deliveries::new(&self.connection))?;
+        let mut settings = clients::writing(&self.connection, &self.config);
+        if self.plain {
+            for transactional in ["transactional.id", "transaction.timeout.ms"] {
+                settings.remove(transactional);
+            }
+            settings.set("enable.idempotence", "true");
+        }
+        let client: Client = clients::create(&settings, Deliveries::new(&self.connection))?;
         let deadline = Instant::now() + 3 * self.connection.timings.transaction;
-        while let Err(error) = client.init_transactions(clients::REACH) {
+        while !self.plain
+            && let Err(error) = client.init_transactions(clients::REACH)
+        {
             if step(&error) != Step::Repeat || Instant::now() >= deadline {
                 let id = &self.config.transactional_id;
                 let refusal = match error.rdkafka_error_code() {
@@ -96,6 +113,11 @@ impl Transactional {
         }
     }
 
+    /// Whether the caller must commit the offsets itself.
+    pub fn is_plain(&self) -> bool {
+        self.plain
+    }
+
     /// Writes the outputs and the offsets, all or nothing.
     pub fn commit(
         &mut self,
@@ -110,7 +132,11 @@ impl Transactional {
         let begun = Instant::now();
         client.context_of().take_trouble();
         let limit = self.connection.timings.transaction;
-        let result = Transaction { client, caller: &self.caller, limit }.make(outputs, offsets, group);
+        let transaction = Transaction { client, caller: &self.caller, limit };
+        let result = match self.plain {
+            true => transaction.write(outputs, begun + limit),
+            false => transaction.make(outputs, offsets, group),
+        };
         let troubled = client.context_of().take_trouble();
         let failed = matches!(result, Err(CommitError::Unknown(_) | CommitError::Fenced(_)));
         self.suspect = failed || troubled || begun.elapsed() > SLOW;
@@ -151,21 +177,7 @@ impl Transaction<'_> {
                 _ => CommitError::Unknown(format!("begin: {error}")),
             });
         }
-        for output in outputs {
-            if let Err(error) = send(client, &output, deadline) {
-                return Err(self.abort(refused(&error, &output.topic)));
-            }
-        }
-        while client.in_flight_count() > 0 {
-            if Instant::now() >= deadline {
-                let reason = format!("{} records were not acknowledged in time", client.in_flight_count());
-                return Err(self.abort(CommitError::Aborted(reason)));
-            }
-            thread::sleep(LOOK);
-        }
-        if let Some((error, place)) = client.context_of().take_failure() {
-            return Err(self.abort(refused(&error, &place)));
-        }
+        self.write(outputs, deadline).map_err(|failed| self.abort(failed))?;
         let sent =
             self.repeat(deadline, move |client| client.send_offsets_to_transaction(&offsets, &group, clients::ASK));
         // Never: librdkafka then takes what is left of the transaction's time, and any other value may leave it confused.
@@ -178,6 +190,22 @@ impl Transaction<'_> {
             Step::Fenced => CommitError::Fenced(format!("{what}: {error}")),
             Step::Repeat | Step::Renew => CommitError::Unknown(format!("{what}: {error}")),
         })
+    }
+
+    /// Writes the outputs and waits until each is acknowledged.
+    fn write(&self, outputs: impl Iterator<Item = Output>, deadline: Instant) -> Result<(), CommitError> {
+        for output in outputs {
+            send(self.client, &output, deadline).map_err(|error| refused(&error, &output.topic))?;
+        }
+        while self.client.in_flight_count() > 0 {
+            if Instant::now() >= deadline {
+                let reason = format!("{} records were not acknowledged in time", self.client.in_flight_count());
+                return Err(CommitError::Aborted(reason));
+            }
+            thread::sleep(LOOK);
+        }
+        let failure = self.client.context_of().take_failure();
+        failure.map_or(Ok(()), |(error, place)| Err(refused(&error, &place)))
     }
 
     /// Makes a transactional call until it succeeds, its failure is final, or the time is up.

@@ -13,6 +13,10 @@ use crate::engine::stage::{Merge, MergeCommit};
 use crate::engine::time::{END_OF_TIME, rfc3339};
 use crate::record::Record;
 use std::sync::Arc;
+use std::time::Instant;
+
+/// Of how many parts of a worker's time snapshots take one, at most.
+const SNAPSHOTS_IN: usize = 20;
 
 /// What merging needs to know beyond the plan.
 #[derive(Debug, Clone)]
@@ -31,7 +35,7 @@ pub struct MergeSettings {
     pub instance: String,
     /// Which (set, group-by, window) are shown in /metrics.
     pub exports: Vec<(usize, usize, usize)>,
-    /// Between two snapshots for /metrics, ms.
+    /// Between two snapshots for /metrics, ms, at least.
     pub snapshot_interval_ms: i64,
 }
 
@@ -50,7 +54,7 @@ pub struct MergeTask {
     deltas_from: i64,
     published_at: i64,
     checkpoint_at: i64,
-    snapshot_at: i64,
+    snapshot_after: i64,
     shown_until: Vec<Option<i64>>,
 }
 
@@ -139,16 +143,20 @@ impl Merging {
         })
     }
 
-    fn snapshot(&self, task: &mut MergeTask, monotonic: i64) {
+    /// Posts what is committed of a task, which is one of so many.
+    fn snapshot(&self, task: &mut MergeTask, tasks: usize, monotonic: i64) {
         let merge = &task.merge;
-        let fresh = monotonic - task.snapshot_at >= self.settings.snapshot_interval_ms;
+        let begun = Instant::now();
+        let fresh = monotonic >= task.snapshot_after;
         let rows = fresh.then(|| {
             let mine = self.plan.owned(merge.partition());
             let exports = self.settings.exports.iter().filter(|(set, by, _)| mine.contains(&(*set, *by)));
             Arc::new(exports.flat_map(|(set, by, window)| merge.rows(*set, *by, *window)).collect::<Vec<_>>())
         });
         if fresh {
-            task.snapshot_at = monotonic;
+            let took = begun.elapsed().as_secs_f64() * 1000.0;
+            let rest = (took * (SNAPSHOTS_IN * tasks) as f64) as i64;
+            task.snapshot_after = monotonic.saturating_add(self.settings.snapshot_interval_ms.max(rest));
         }
         let owned = self.plan.owned(merge.partition());
         let times = merge.times().iter().copied().enumerate();
@@ -219,7 +227,7 @@ impl Stage for Merging {
             deltas_from: assigned.bounds.0,
             published_at: i64::MIN / 2,
             checkpoint_at: i64::MIN / 2,
-            snapshot_at: i64::MIN / 2,
+            snapshot_after: i64::MIN / 2,
             shown_until: vec![None; sets],
         };
         Ok(Begun { task, reader })
@@ -386,9 +394,10 @@ impl Stage for Merging {
     }
 
     fn committed(&mut self, tasks: &mut [(PartitionId, &mut MergeTask)], monotonic: i64) {
+        let all = tasks.len();
         for (_, task) in tasks.iter_mut().filter(|(_, task)| task.merge.halted().is_none()) {
             task.merge.committed();
-            self.snapshot(task, monotonic);
+            self.snapshot(task, all, monotonic);
         }
     }
 

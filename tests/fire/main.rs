@@ -66,6 +66,7 @@ fn main() {
         vec![trial("fire::backlog", Box::new(move || figures::backlog(days)))]
     } else {
         vec![
+            trial("fire::a_leak_shows", Box::new(soak::a_leak_shows)),
             trial("fire::kills", Box::new(|| storm::kills(4))),
             trial("fire::a_storm_of_everything", Box::new(storm::everything)),
             trial("fire::two_builds_beside_each_other", Box::new(upgrade::two_builds)),

@@ -240,17 +240,11 @@ impl Merge {
         }
         let by = &plan.sets[series.set].group_bys[series.by];
         for (values, pane, cell) in &group.cells {
-            let kept = series.keep(&plan, values);
-            if kept != *values {
-                series.overflow += cell.events;
-            }
-            for (level, geometry) in plan.geometry.levels().iter().enumerate() {
-                let (start, _) = geometry.pane(*pane);
-                let wanted = plan.keeps(level, by) && geometry.holds(base);
-                if wanted && !plan.geometry.expired(level, start, final_until) {
-                    series.add(&plan, &kept, level, start, cell);
-                }
-            }
+            let levels = plan.geometry.levels().iter().enumerate();
+            let wanted = levels.filter(|(level, geometry)| plan.keeps(*level, by) && geometry.holds(base));
+            let panes = wanted.map(|(level, geometry)| (level, geometry.pane(*pane).0));
+            let kept = panes.filter(|(level, start)| !plan.geometry.expired(*level, *start, final_until));
+            series.add(&plan, values, kept, cell);
         }
     }
 

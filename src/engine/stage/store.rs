@@ -113,38 +113,54 @@ impl Series {
         }
     }
 
-    /// The values under which `values` counts: its own, or `_other` beyond the bound.
-    pub fn keep(&self, plan: &Plan, values: &Values) -> Values {
+    /// The values under which new ones count beyond the bound on distinct values; `None`: under their own.
+    fn other(&self, plan: &Plan, values: &Values) -> Option<Values> {
         if values.0.is_empty() || self.slices.contains_key(values) {
-            return values.clone();
+            return None;
         }
         let other = Values::other(&plan.sets[self.set].group_bys[self.by]);
         let own = self.slices.len() - usize::from(self.slices.contains_key(&other));
-        if own < plan.values_max { values.clone() } else { other }
+        if own < plan.values_max {
+            return None;
+        }
+        Some(other).filter(|other| other != values)
     }
 
-    /// Adds a cell to one pane.
-    pub fn add(&mut self, plan: &Plan, values: &Values, level: usize, start: i64, cell: &Cell) {
-        let levels = self.levels;
-        let slice = self.slices.entry(values.clone()).or_default();
+    /// Adds a cell to the panes (level, start) of a slice.
+    pub fn add(&mut self, plan: &Plan, values: &Values, panes: impl Iterator<Item = (usize, i64)>, cell: &Cell) {
+        let other = self.other(plan, values);
+        if other.is_some() {
+            self.overflow += cell.events;
+        }
+        let values = other.as_ref().unwrap_or(values);
+        let mut panes = panes.peekable();
+        if panes.peek().is_none() {
+            return; // nobody keeps them
+        }
+        let (levels, commit) = (self.levels, self.commit);
+        if !self.slices.contains_key(values) {
+            self.slices.insert(values.clone(), Slice::default());
+        }
+        let slice = self.slices.get_mut(values).expect("it is there now");
         slice.panes.resize_with(levels, BTreeMap::new);
         slice.changes += 1;
-        let commit = self.commit;
-        match slice.panes[level].get_mut(&start) {
-            Some(pane) => {
-                if pane.touched != commit {
-                    self.undo.push(Undo { values: values.clone(), level, start, before: Some(pane.clone()) });
+        for (level, start) in panes {
+            match slice.panes[level].get_mut(&start) {
+                Some(pane) => {
+                    if pane.touched != commit {
+                        self.undo.push(Undo { values: values.clone(), level, start, before: Some(pane.clone()) });
+                    }
+                    pane.touched = commit;
+                    pane.dirty = true;
+                    let _ = pane.cell.merge(cell, plan.values_max);
                 }
-                pane.touched = commit;
-                pane.dirty = true;
-                let _ = pane.cell.merge(cell, plan.values_max);
-            }
-            None => {
-                self.undo.push(Undo { values: values.clone(), level, start, before: None });
-                let mut own = Cell::new(plan.sets[self.set].set.shape());
-                let _ = own.merge(cell, plan.values_max);
-                let pane = Pane { cell: own, touched: commit, dirty: true, stored: None };
-                slice.panes[level].insert(start, pane);
+                None => {
+                    self.undo.push(Undo { values: values.clone(), level, start, before: None });
+                    let mut own = Cell::new(plan.sets[self.set].set.shape());
+                    let _ = own.merge(cell, plan.values_max);
+                    let pane = Pane { cell: own, touched: commit, dirty: true, stored: None };
+                    slice.panes[level].insert(start, pane);
+                }
             }
         }
     }
