@@ -253,3 +253,151 @@ fn pairs<K: Ord + Copy>(
 fn is_score(score: &[i32; 4]) -> bool {
     matches!(score, [min, max, 0 | 1, score] if min < max && (min..=max).contains(&score))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+    use prost::Message;
+
+    /// A cell as prost writes it.
+    #[derive(Clone, PartialEq, Message)]
+    struct CellMessage {
+        #[prost(string, repeated, tag = "1")]
+        values: Vec<String>,
+        #[prost(sint64, tag = "2")]
+        pane: i64,
+        #[prost(sint64, tag = "3")]
+        events: i64,
+        #[prost(sint64, repeated, tag = "4")]
+        counts: Vec<i64>,
+        #[prost(sint64, repeated, tag = "5")]
+        squares: Vec<i64>,
+        #[prost(message, repeated, tag = "6")]
+        histograms: Vec<HistogramMessage>,
+        #[prost(message, repeated, tag = "7")]
+        tallies: Vec<TallyMessage>,
+        #[prost(message, repeated, tag = "8")]
+        distributions: Vec<DistributionMessage>,
+        #[prost(uint32, optional, tag = "9")]
+        width: Option<u32>,
+        #[prost(uint32, repeated, tag = "10")]
+        places: Vec<u32>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct HistogramMessage {
+        #[prost(uint32, repeated, tag = "1")]
+        buckets: Vec<u32>,
+        #[prost(sint64, repeated, tag = "2")]
+        counts: Vec<i64>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct TallyMessage {
+        #[prost(string, repeated, tag = "1")]
+        names: Vec<String>,
+        #[prost(sint64, repeated, tag = "2")]
+        counts: Vec<i64>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct DistributionMessage {
+        #[prost(sint32, repeated, tag = "1")]
+        scores: Vec<i32>,
+        #[prost(sint64, repeated, tag = "2")]
+        counts: Vec<i64>,
+        #[prost(sint64, tag = "3")]
+        other: i64,
+    }
+
+    fn message(values: &Values, pane: i64, cell: &Cell, format: Format) -> CellMessage {
+        let filled = || (0u32..).zip(cell.counts.iter()).filter(|(_, count)| format == Format::V1 || **count != 0);
+        let of_format_2 = format == Format::V2;
+        CellMessage {
+            values: values.0.iter().map(|value| value.to_string()).collect(),
+            pane,
+            events: cell.events,
+            counts: filled().map(|(_, count)| *count).collect(),
+            squares: cell.squares.iter().flat_map(|square| [(square >> 64) as i64, *square as i64]).collect(),
+            histograms: (cell.histograms.iter())
+                .map(|histogram| HistogramMessage {
+                    buckets: histogram.buckets().iter().map(|(bucket, _)| u32::from(*bucket)).collect(),
+                    counts: histogram.buckets().iter().map(|(_, count)| *count).collect(),
+                })
+                .collect(),
+            tallies: (cell.tallies.iter())
+                .map(|tally| TallyMessage {
+                    names: tally.iter().map(|(name, _)| name.to_string()).collect(),
+                    counts: tally.iter().map(|(_, count)| count).collect(),
+                })
+                .collect(),
+            distributions: (cell.distributions.iter())
+                .map(|distribution| DistributionMessage {
+                    scores: distribution
+                        .iter()
+                        .flat_map(|(scale, score, _)| [scale.min, scale.max, i32::from(scale.low_is_best), score])
+                        .collect(),
+                    counts: distribution.iter().map(|(_, _, count)| count).collect(),
+                    other: distribution.other(),
+                })
+                .collect(),
+            width: of_format_2.then_some(cell.counts.len() as u32),
+            places: if of_format_2 { filled().map(|(place, _)| place).collect() } else { Vec::new() },
+        }
+    }
+
+    fn cell() -> impl Strategy<Value = Cell> {
+        let count = || prop_oneof![Just(0i64), -300..300i64, any::<i64>()];
+        let counted = || prop_oneof![1..300i64, any::<i64>()].prop_filter("none is empty", |count| *count != 0);
+        let histogram = btree_map(0..bounds().len() as u16, counted(), 0..40);
+        let histogram = histogram.prop_map(|buckets| Histogram::of_buckets(buckets.into_iter().collect()));
+        let tally = btree_map("[a-z_\u{e9}]{0,150}", counted(), 0..4).prop_map(|names| {
+            let mut tally = Tally::default();
+            names.iter().for_each(|(name, count)| tally.add(name, *count));
+            tally
+        });
+        let scale = (any::<i32>(), any::<i32>(), any::<bool>()).prop_filter("it has two ends", |(a, b, _)| a != b);
+        let answer = (scale, any::<prop::sample::Index>(), counted());
+        let distribution = (vec(answer, 0..4), count()).prop_map(|(answers, other)| {
+            let mut distribution = Distribution::default();
+            for ((a, b, low_is_best), place, count) in answers {
+                let (min, max) = (a.min(b), a.max(b));
+                let width = (i64::from(max) - i64::from(min)) as usize;
+                let score = (i64::from(min) + place.index(width + 1) as i64) as i32;
+                distribution.add_to(Scale { min, max, low_is_best }, score, count);
+            }
+            distribution.add_other(other);
+            distribution
+        });
+        let numbers = (count(), vec(count(), 0..40), vec(any::<i128>(), 0..3));
+        let maps = (vec(histogram, 0..4), vec(tally, 0..3), vec(distribution, 0..3));
+        (numbers, maps).prop_map(|((events, counts, squares), (histograms, tallies, distributions))| Cell {
+            events,
+            counts: counts.into(),
+            squares: squares.into(),
+            histograms: histograms.into(),
+            tallies: tallies.into(),
+            distributions: distributions.into(),
+        })
+    }
+
+    proptest! {
+        /// Builds before this one wrote cells by prost, and read them by it.
+        #[test]
+        fn a_cell_has_the_bytes_that_prost_writes(
+            values in vec(".{0,20}", 0..3),
+            pane in any::<i64>(),
+            cell in cell(),
+            latest in any::<bool>(),
+        ) {
+            let values = Values(values.into_iter().map(String::into_boxed_str).collect());
+            let format = if latest { Format::V2 } else { Format::V1 };
+            let mut bytes = Vec::new();
+            put_cell(&mut bytes, &values, pane, &cell, format);
+            prop_assert_eq!(&bytes, &message(&values, pane, &cell, format).encode_to_vec());
+            prop_assert_eq!(read_cell(&bytes), Ok((values, pane, cell)));
+        }
+    }
+}
