@@ -49,20 +49,18 @@ const PATHS: [(&str, Run); 6] = [
 ];
 
 fn main() {
-    let mut arguments: Vec<String> = std::env::args().collect();
+    let arguments: Vec<String> = std::env::args().collect();
     if let [_, flag, name] = &arguments[..]
         && flag == "--path"
     {
         let (_, run) = PATHS.iter().find(|(path, _)| path == name).expect("it is one of ours");
         return println!("{}", run());
     }
-    let accepts = arguments.iter().any(|argument| argument == "--accept");
-    if accepts {
+    if arguments.iter().any(|argument| argument == "--accept") {
         let counted = PATHS.map(|(name, _)| format!("{name} {}\n", count(name).unwrap()));
         return std::fs::write(accepted_file(), counted.concat()).unwrap();
     }
     let trials = PATHS.map(|(name, _)| Trial::test(format!("instructions::{name}"), || compare(name)));
-    arguments.retain(|argument| argument != "--accept");
     libtest_mimic::run(&Arguments::from_iter(arguments), trials.into()).exit();
 }
 

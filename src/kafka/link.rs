@@ -380,12 +380,9 @@ impl Link for KafkaLink {
         }
         if self.producer.is_plain() {
             self.producer.commit(commit.outputs, TopicPartitionList::new(), group)?;
-            let committed = self.member().map(|member| member.commit(&offsets, CommitMode::Sync));
-            return match committed {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(CommitError::Aborted(error.to_string())),
-                Err(error) => Err(CommitError::Aborted(error.to_string())),
-            };
+            let member = self.member().map_err(|error| CommitError::Aborted(error.to_string()))?;
+            let committed = member.commit(&offsets, CommitMode::Sync);
+            return committed.map_err(|error| CommitError::Aborted(error.to_string()));
         }
         self.producer.commit(commit.outputs, offsets, group)
     }

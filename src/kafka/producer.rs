@@ -39,8 +39,8 @@ type Client = ThreadedProducer<Deliveries>;
 pub(super) struct Transactional {
     connection: Connection,
     config: LinkConfig,
-    client: Option<Arc<Client>>,
-    caller: Caller,
+    /// The client, and who makes its transactional calls: one that does not come back keeps its thread.
+    client: Option<(Arc<Client>, Caller)>,
     suspect: bool,
     /// Whether nothing is promised: for a benchmark that asks what the promise costs.
     plain: bool,
@@ -68,7 +68,7 @@ impl Transactional {
         if plain {
             tracing::error!("{WITHOUT_TRANSACTIONS} is set: NOTHING IS EXACTLY ONCE; it is for benchmarks alone");
         }
-        let mut producer = Self { connection, config, client: None, caller: Caller::start(), suspect: false, plain };
+        let mut producer = Self { connection, config, client: None, suspect: false, plain };
         producer.renew()?;
         Ok(producer)
     }
@@ -76,8 +76,6 @@ impl Transactional {
     /// A new client under the same id. `Fatal` where the cluster does not let us.
     pub fn renew(&mut self) -> Result<(), LinkError> {
         self.close();
-        // A call that did not come back keeps its thread.
-        self.caller = Caller::start();
         let mut settings = clients::writing(&self.connection, &self.config);
         if self.plain {
             for transactional in ["transactional.id", "transaction.timeout.ms"] {
@@ -101,14 +99,14 @@ impl Transactional {
                 return Err(refusal.map_or(LinkError::Unavailable(message), LinkError::Fatal));
             }
         }
-        self.client = Some(Arc::new(client));
+        self.client = Some((Arc::new(client), Caller::start()));
         self.suspect = false;
         Ok(())
     }
 
     /// Lets go of the client.
     pub fn close(&mut self) {
-        if let Some(client) = self.client.take() {
+        if let Some((client, _)) = self.client.take() {
             let_go(client, clients::ASK);
         }
     }
@@ -128,11 +126,11 @@ impl Transactional {
         if self.suspect || self.client.is_none() {
             self.renew().map_err(|error| CommitError::Aborted(format!("nothing was sent: {error}")))?;
         }
-        let client = self.client.as_ref().expect("renewed above where there was none");
+        let (client, caller) = self.client.as_ref().expect("renewed above where there was none");
         let begun = Instant::now();
         client.context_of().take_trouble();
         let limit = self.connection.timings.transaction;
-        let transaction = Transaction { client, caller: &self.caller, limit };
+        let transaction = Transaction { client, caller, limit };
         let result = match self.plain {
             true => transaction.write(outputs, begun + limit),
             false => transaction.make(outputs, offsets, group),
@@ -169,9 +167,8 @@ impl Transaction<'_> {
         offsets: TopicPartitionList,
         group: Arc<ConsumerGroupMetadata>,
     ) -> Result<(), CommitError> {
-        let (client, deadline) = (self.client, Instant::now() + self.limit);
-        client.context_of().take_failure();
-        if let Err(error) = client.begin_transaction() {
+        let deadline = Instant::now() + self.limit;
+        if let Err(error) = self.client.begin_transaction() {
             return Err(match step(&error) {
                 Step::Fenced => CommitError::Fenced(error.to_string()),
                 _ => CommitError::Unknown(format!("begin: {error}")),
@@ -194,6 +191,7 @@ impl Transaction<'_> {
 
     /// Writes the outputs and waits until each is acknowledged.
     fn write(&self, outputs: impl Iterator<Item = Output>, deadline: Instant) -> Result<(), CommitError> {
+        self.client.context_of().take_failure();
         for output in outputs {
             send(self.client, &output, deadline).map_err(|error| refused(&error, &output.topic))?;
         }

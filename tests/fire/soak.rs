@@ -111,7 +111,6 @@ pub fn steady(minutes: usize) -> Result<(), Failed> {
     let _ = traffic.wait();
     let taken = service.sum("touchstone_items_total", "");
     let (slope, error) = slope(&points);
-    let grown = grows(&points);
     let mean = points.iter().map(|point| point.1).sum::<f64>() / points.len() as f64;
     println!(
         "    {taken} items, {:.0} a second; memory {:.0} MiB, slope {:+.1} +- {:.1} KiB a minute over the last {} looks",
@@ -131,7 +130,7 @@ pub fn steady(minutes: usize) -> Result<(), Failed> {
         most(&looks[2 * third..])
     );
     assert!(taken > 0.8 * 20_000.0 * seconds as f64, "the load was not taken in: {taken}");
-    assert!(!grown, "memory grows");
+    assert!(!grows(&points), "memory grows");
     let (first, last) = (most(&looks[..third]), most(&looks[2 * third..]));
     assert!(last.0 <= first.0 + 2 && last.1 <= first.1 + 1, "descriptors or threads grow");
     Ok(())

@@ -10,7 +10,7 @@ use crate::rig::{PATIENCE, Rig, Worker, commit, config, output, unique};
 
 type Check = fn(&Rig);
 
-const CHECKS: [(&str, Check); 20] = [
+const CHECKS: [(&str, Check); 21] = [
     ("aborted_records_are_invisible", aborted_records_are_invisible),
     ("a_commit_is_all_or_nothing", a_commit_is_all_or_nothing),
     ("metadata_has_4096_bytes", metadata_has_4096_bytes),
@@ -22,6 +22,7 @@ const CHECKS: [(&str, Check); 20] = [
     ("drained_looks_behind_control_records", drained_looks_behind_control_records),
     ("a_reader_waits_for_open_transactions", a_reader_waits_for_open_transactions),
     ("a_reader_of_lost_offsets_says_so", a_reader_of_lost_offsets_says_so),
+    ("a_commit_may_be_larger_than_what_waits_to_be_sent", a_commit_may_be_larger_than_what_waits_to_be_sent),
     ("a_record_that_cannot_be_written_is_impossible", a_record_that_cannot_be_written_is_impossible),
     ("a_lost_position_is_assigned_as_lost", a_lost_position_is_assigned_as_lost),
     ("a_position_lost_while_reading_is_handed_out_as_lost", a_position_lost_while_reading_is_handed_out_as_lost),
@@ -307,6 +308,18 @@ fn a_reader_of_lost_offsets_says_so(rig: &Rig) {
         assert!(matches!(refused, Err(LinkError::Lost(_))), "{from:?} {until:?}: {refused:?}");
     }
     assert!(matches!(worker.link.reader("no-such-topic", 0, None, None), Err(LinkError::Lost(_))));
+    worker.link.close();
+}
+
+/// Records are made while others are sent, and those that wait have a bound; a commit has none.
+fn a_commit_may_be_larger_than_what_waits_to_be_sent(rig: &Rig) {
+    let (input, out) = (rig.topic(1), rig.topic(1));
+    let mut worker = worker(rig, &input);
+    worker.poll_until("assignment", |worker| !worker.owned.is_empty());
+    let large = "x".repeat(999_000);
+    worker.link.commit(commit(0, "", (0..50).map(|_| output(&out, 0, &large)).collect())).unwrap();
+    let values = read(&mut worker, &out, None, None);
+    assert_eq!((values.len(), values.iter().all(|value| *value == large)), (50, true));
     worker.link.close();
 }
 

@@ -37,7 +37,6 @@ const WIDTH_MAX: u64 = 1_024;
 
 /// Writes the fields of a cell.
 pub(super) fn put_cell(into: &mut Vec<u8>, values: &Values, pane: i64, cell: &Cell, format: Format) {
-    let signed = |value: &i64| zigzag(*value);
     values.0.iter().for_each(|value| put_bytes(into, VALUES, value.as_bytes()));
     for (tag, value) in [(PANE, pane), (EVENTS, cell.events)].into_iter().filter(|(_, value)| *value != 0) {
         put_number(into, tag, zigzag(value));
@@ -66,7 +65,7 @@ pub(super) fn put_cell(into: &mut Vec<u8>, values: &Values, pane: i64, cell: &Ce
             put_packed(into, KEYS, distribution.iter().flat_map(four));
             put_packed(into, KEY_COUNTS, distribution.iter().map(|(_, _, count)| zigzag(count)));
             if distribution.other() != 0 {
-                put_number(into, OTHER, signed(&distribution.other()));
+                put_number(into, OTHER, zigzag(distribution.other()));
             }
         });
     }
@@ -162,7 +161,7 @@ fn squares(bytes: &[u8]) -> Option<Box<[i128]>> {
     Some(squares.into())
 }
 
-/// The keys and counts of a message, and what it holds under [`OTHER`]; its names where the keys are texts.
+/// The keys and counts of a message whose keys are numbers, and what it holds under [`OTHER`].
 #[derive(Default)]
 struct Counted<'b> {
     keys: Option<&'b [u8]>,

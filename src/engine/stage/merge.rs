@@ -35,7 +35,7 @@ pub struct SetTime {
 
 /// What a merge commit makes true.
 ///
-/// The windows that became final are told apart by [`Merge::finals`]: there may be many.
+/// The windows that became final are given by [`Merge::finals`], one at a time: there may be many.
 #[derive(Debug, Default)]
 pub struct MergeCommit {
     /// Current windows that changed; empty unless asked for.

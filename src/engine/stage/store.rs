@@ -22,7 +22,7 @@ pub(super) struct Pane {
 }
 
 /// The panes of one slice, per level.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Slice {
     pub panes: Vec<BTreeMap<i64, Pane>>,
     /// Rises whenever something is counted; tells that the slice must be looked at again.
@@ -30,6 +30,10 @@ pub(super) struct Slice {
 }
 
 impl Slice {
+    fn new(levels: usize) -> Slice {
+        Slice { panes: vec![BTreeMap::new(); levels], changes: 0 }
+    }
+
     fn is_empty(&self) -> bool {
         self.panes.iter().all(BTreeMap::is_empty)
     }
@@ -138,11 +142,7 @@ impl Series {
             return; // nobody keeps them
         }
         let (levels, commit) = (self.levels, self.commit);
-        if !self.slices.contains_key(values) {
-            self.slices.insert(values.clone(), Slice::default());
-        }
-        let slice = self.slices.get_mut(values).expect("it is there now");
-        slice.panes.resize_with(levels, BTreeMap::new);
+        let slice = self.slices.entry(values.clone()).or_insert_with(|| Slice::new(levels));
         slice.changes += 1;
         for (level, start) in panes {
             match slice.panes[level].get_mut(&start) {
@@ -175,8 +175,7 @@ impl Series {
         dirty: bool,
     ) -> Option<u64> {
         let levels = self.levels;
-        let slice = self.slices.entry(values).or_default();
-        slice.panes.resize_with(levels, BTreeMap::new);
+        let slice = self.slices.entry(values).or_insert_with(|| Slice::new(levels));
         slice.changes += 1;
         let pane = Pane { cell, touched: 0, dirty, stored: Some(hash) };
         slice.panes[level].insert(start, pane).and_then(|before| before.stored)
@@ -196,8 +195,7 @@ impl Series {
                     if let Some(hash) = pane.stored {
                         gone.push((values.clone(), level, start, hash));
                     }
-                    let left = left.entry(values.clone()).or_default();
-                    left.panes.resize_with(*levels, BTreeMap::new);
+                    let left = left.entry(values.clone()).or_insert_with(|| Slice::new(*levels));
                     left.panes[level].insert(start, pane);
                 }
             }
@@ -230,16 +228,14 @@ impl Series {
     pub fn aborted(&mut self) {
         let levels = self.levels;
         for (values, left) in std::mem::take(&mut self.left) {
-            let slice = self.slices.entry(values).or_default();
-            slice.panes.resize_with(levels, BTreeMap::new);
+            let slice = self.slices.entry(values).or_insert_with(|| Slice::new(levels));
             slice.changes += 1;
             for (panes, mut left) in slice.panes.iter_mut().zip(left.panes) {
                 panes.append(&mut left);
             }
         }
         while let Some(Undo { values, level, start, before }) = self.undo.pop() {
-            let slice = self.slices.entry(values.clone()).or_default();
-            slice.panes.resize_with(levels, BTreeMap::new);
+            let slice = self.slices.entry(values.clone()).or_insert_with(|| Slice::new(levels));
             slice.changes += 1;
             match before {
                 Some(pane) => drop(slice.panes[level].insert(start, pane)),
