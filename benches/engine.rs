@@ -4,6 +4,7 @@
 //!     cargo bench --bench engine
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -99,7 +100,7 @@ fn fold(criterion: &mut Criterion) {
                 for (offset, item) in items.iter().enumerate() {
                     black_box(fold.item(item, offset as i64, &mut open));
                 }
-                stage::sections(&[&fold], &[&open])
+                stage::sections(&[&fold], &[&open]).len()
             },
             BatchSize::LargeInput,
         );
@@ -112,7 +113,7 @@ fn direct(plan: &Plan, items: &[Touchpoint<'_>]) -> usize {
     let mut cells: HashMap<(usize, usize, i64, Values), Cell> = HashMap::new();
     for item in items {
         for (index, set) in plan.sets.iter().enumerate().filter(|(_, set)| set.set.feeds(item)) {
-            let tuple: Vec<Box<str>> = set.tuple.of(&item.dimensions).map(Box::from).collect();
+            let tuple: Vec<&str> = set.tuple.of(&item.dimensions).collect();
             for by in 0..set.group_bys.len() {
                 let key = (index, by, item.time / 60_000, set.tuple.project(by, &tuple));
                 let cell = cells.entry(key).or_insert_with(|| Cell::new(set.set.shape()));
@@ -123,13 +124,14 @@ fn direct(plan: &Plan, items: &[Touchpoint<'_>]) -> usize {
     cells.len()
 }
 
-fn sections(plan: &Arc<Plan>) -> (Section, usize) {
+fn sections(plan: &Arc<Plan>) -> (Section<'static>, usize) {
     let (mut fold, mut open) = (Fold::first(Arc::clone(plan), 0, 0, 1, 0, 0), Open::new(plan));
     for (offset, item) in touchpoints(100_000).iter().enumerate() {
         fold.item(item, offset as i64, &mut open);
         fold.record_done(offset as i64);
     }
-    let section = stage::sections(&[&fold], &[&open]).remove(0);
+    let bytes = encode_delta(&stage::sections(&[&fold], &[&open]), Format::LATEST);
+    let section = decode_delta(&bytes).expect("ours").remove(0);
     let cells = section.groups.iter().map(|group| group.cells.len()).sum();
     (section, cells)
 }
@@ -160,7 +162,7 @@ fn codec_and_merge(criterion: &mut Criterion) {
     group.bench_function("floor: merge into one cell per group", |bencher| {
         bencher.iter(|| {
             for group in &section.groups {
-                let mut sum = group.cells[0].2.clone();
+                let mut sum = group.cells[0].2.clone().into_owned();
                 group.cells[1..].iter().for_each(|(_, _, cell)| _ = sum.merge(cell, 1_000));
                 black_box(sum);
             }
@@ -181,8 +183,8 @@ fn codec_and_merge(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn panes(group: &touchstone::engine::section::Group) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let pane = |(values, start, cell): &(Values, i64, Cell)| {
+fn panes(group: &touchstone::engine::section::Group<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let pane = |(values, start, cell): &(Values, i64, Cow<'_, Cell>)| {
         let key = PaneKey {
             set: group.set.clone(),
             group_by: group.group_by.clone(),

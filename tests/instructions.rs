@@ -168,25 +168,26 @@ fn fold_items() -> usize {
 }
 
 /// What a source says of the first two minutes, one commit each, and in the third that they are final.
-fn said(plan: &Arc<Plan>) -> Vec<Section> {
+fn said(plan: &Arc<Plan>) -> Vec<Section<'static>> {
     let (mut fold, mut open) = (Fold::first(Arc::clone(plan), 0, 0, 1, 0, 0), Open::new(plan));
     let mut offset = 0;
     let minutes = [MINUTE, MINUTE + 1].map(events);
     let mut said = Vec::new();
+    let record = |sections: &[Section<'_>]| decode_delta(&encode_delta(sections, Format::LATEST)).unwrap();
     for minute in &minutes {
         let touchpoints: Vec<Touchpoint<'_>> = minute.iter().map(|event| touchpoint(event)).collect();
         take(&mut fold, &mut open, &touchpoints, offset);
         offset += touchpoints.len() as i64;
-        said.append(&mut sections(&[&fold], &[&open]));
+        said.append(&mut record(&sections(&[&fold], &[&open])));
         fold.committed();
         open.clear();
     }
     fold.silent((MINUTE + 2) * 60_000 + 24 * 3_600_000);
-    said.append(&mut sections(&[&fold], &[&open]));
+    said.append(&mut record(&sections(&[&fold], &[&open])));
     said
 }
 
-fn cells(section: &Section) -> usize {
+fn cells(section: &Section<'_>) -> usize {
     section.groups.iter().map(|group| group.cells.len()).sum()
 }
 

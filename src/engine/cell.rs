@@ -101,6 +101,16 @@ impl Cell {
         (self.tallies.iter().map(Tally::len).sum(), self.distributions.iter().map(Distribution::len).sum())
     }
 
+    /// Empties it, and keeps the room it has taken.
+    pub(super) fn clear(&mut self) {
+        self.events = 0;
+        self.counts.fill(0);
+        self.squares.fill(0);
+        self.histograms.iter_mut().for_each(Histogram::clear);
+        self.tallies.iter_mut().for_each(Tally::clear);
+        self.distributions.iter_mut().for_each(Distribution::clear);
+    }
+
     /// Turns every count into its negative, so that merging it takes the cell back.
     pub fn negate(&mut self) {
         self.events = -self.events;

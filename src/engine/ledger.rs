@@ -29,7 +29,7 @@ pub struct Entry {
 
 impl Entry {
     /// What is known of a source once `section` has been taken in.
-    pub fn after(section: &Section) -> Entry {
+    pub fn after(section: &Section<'_>) -> Entry {
         Entry {
             phase: section.phase,
             standing: section.to,
@@ -61,7 +61,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// What to do with `section`; the ledger does not change.
-    pub fn judge(&self, section: &Section) -> Verdict {
+    pub fn judge(&self, section: &Section<'_>) -> Verdict {
         if section.to.offset < section.from.offset || section.to.accepted < section.from.accepted {
             return halt(format!("{}: a section runs backwards", section.source));
         }
@@ -94,7 +94,7 @@ impl Ledger {
         ))
     }
 
-    fn judge_first(&self, section: &Section) -> Verdict {
+    fn judge_first(&self, section: &Section<'_>) -> Verdict {
         let source = &section.source;
         let later =
             |id: &SourceId| id.input == source.input && id.partition == source.partition && id.epoch > source.epoch;
@@ -112,7 +112,7 @@ impl Ledger {
 
     /// Takes a section in. It must have been judged [`Verdict::Apply`]. The first one of a new epoch retires the
     /// partition's former one, and those of partitions that the input no longer has.
-    pub fn apply(&mut self, section: &Section) {
+    pub fn apply(&mut self, section: &Section<'_>) {
         if self.entries.insert(section.source.clone(), Entry::after(section)).is_some() {
             return;
         }
@@ -171,7 +171,7 @@ fn name(standing: &Standing) -> String {
 mod tests {
     use super::*;
 
-    fn section(from: (i64, Option<i64>, i64), to: (i64, Option<i64>, i64)) -> Section {
+    fn section(from: (i64, Option<i64>, i64), to: (i64, Option<i64>, i64)) -> Section<'static> {
         let standing = |(offset, watermark, accepted)| Standing { offset, watermark, accepted };
         Section {
             source: SourceId { input: "calls".into(), epoch: 1, partition: 0 },

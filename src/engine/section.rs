@@ -7,6 +7,7 @@
 
 use super::cell::Cell;
 use super::slice::Values;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A source of deltas: one partition of one input, in one epoch.
@@ -98,9 +99,9 @@ pub struct Standing {
     pub accepted: i64,
 }
 
-/// What one source adds in one commit.
+/// What one source adds in one commit. Its cells may still belong to the one who counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Section {
+pub struct Section<'c> {
     /// Who speaks.
     pub source: SourceId,
     /// Where the source is in its life from here on.
@@ -126,12 +127,12 @@ pub struct Section {
     /// Per metric set the number of accepted events that the cells hold.
     pub events: Vec<(String, i64)>,
     /// The cells, per group-by of a metric set: in the first section of a record those of every source in it.
-    pub groups: Vec<Group>,
+    pub groups: Vec<Group<'c>>,
 }
 
 /// The cells of one group-by of one metric set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub struct Group<'c> {
     /// The metric set's name.
     pub set: String,
     /// The group-by's name.
@@ -139,5 +140,5 @@ pub struct Group {
     /// Under which definitions they were counted.
     pub definitions: u32,
     /// (slice, start of the base pane, counts), sorted.
-    pub cells: Vec<(Values, i64, Cell)>,
+    pub cells: Vec<(Values, i64, Cow<'c, Cell>)>,
 }

@@ -85,12 +85,17 @@ impl TupleShape {
     }
 
     /// The values of a tuple in the `group_by`-th group-by, one by one.
-    pub fn projected<'a>(&'a self, group_by: usize, tuple: &'a [Box<str>]) -> impl Iterator<Item = &'a str> + Clone {
-        self.places[group_by].iter().map(|place| &*tuple[*place])
+    pub fn projected<'a>(&'a self, group_by: usize, tuple: &'a [&'a str]) -> impl Iterator<Item = &'a str> + Clone {
+        self.places[group_by].iter().map(|place| tuple[*place])
     }
 
     /// The values of a tuple in the `group_by`-th group-by.
-    pub fn project(&self, group_by: usize, tuple: &[Box<str>]) -> Values {
+    pub fn project(&self, group_by: usize, tuple: &[&str]) -> Values {
         Values(self.projected(group_by, tuple).map(Box::from).collect())
+    }
+
+    /// Whether two tuples that differ also differ in the `group_by`-th group-by.
+    pub fn is_whole(&self, group_by: usize) -> bool {
+        self.places[group_by].len() == self.dimensions.len()
     }
 }

@@ -7,8 +7,8 @@ use crate::engine::section::{Group, Section};
 use std::collections::BTreeMap;
 
 /// One record per deltas partition: every section everywhere, the first with the cells that the partition owns.
-pub(super) fn records(plan: &Plan, topic: &str, mut sections: Vec<Section>, outputs: &mut Vec<Output>) {
-    let mut cells: BTreeMap<i32, Vec<Group>> = BTreeMap::new();
+pub(super) fn records(plan: &Plan, topic: &str, mut sections: Vec<Section<'_>>, outputs: &mut Vec<Output>) {
+    let mut cells: BTreeMap<i32, Vec<Group<'_>>> = BTreeMap::new();
     for group in sections.iter_mut().flat_map(|section| section.groups.drain(..)) {
         cells.entry(plan.partition(&group.set, &group.group_by)).or_default().push(group);
     }

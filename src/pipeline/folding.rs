@@ -410,15 +410,15 @@ impl Stage for Folding {
         let folds: Vec<&Fold> = speaking.iter().map(|task| &task.fold).collect();
         let open: Vec<&Open> = speaking.iter().filter_map(|task| task.own.as_ref()).chain([&self.open]).collect();
         let sections = sections(&folds, &open);
-        for (id, task) in tasks.iter_mut().filter(|(_, task)| speaks(task)) {
-            outputs.append(&mut task.letters);
-            offsets.push((*id, task.fold.offset(), task.fold.metadata().encode(self.plan.format)));
-        }
         if sections.is_empty() {
             // Nothing to say: what is on the board is still true.
             tasks.iter().for_each(|(_, task)| self.post_source(task, monotonic));
         } else {
             super::deltas::records(&self.plan, &self.settings.deltas, sections, &mut outputs);
+        }
+        for (id, task) in tasks.iter_mut().filter(|(_, task)| speaks(task)) {
+            outputs.append(&mut task.letters);
+            offsets.push((*id, task.fold.offset(), task.fold.metadata().encode(self.plan.format)));
         }
         Commit { outputs: Box::new(outputs.into_iter()), offsets }
     }

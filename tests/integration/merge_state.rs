@@ -75,7 +75,7 @@ fn uncovered() -> Result<(), Failed> {
 }
 
 /// What the source says in a commit.
-fn section(stream: &mut Stream, step: usize, made: &[(Bytes, i64)]) -> Vec<Section> {
+fn section(stream: &mut Stream, step: usize, made: &[(Bytes, i64)]) -> Vec<Section<'static>> {
     for (number, (bytes, time)) in made.iter().enumerate() {
         stream.item(0, &events::touchpoint(&format!("{step}-{number}"), START + time, bytes));
     }

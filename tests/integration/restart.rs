@@ -401,7 +401,7 @@ fn foreign_metadata() -> Result<(), Failed> {
 }
 
 /// The last record of a deltas partition that holds anything of the source in partition 0 of the input.
-fn last_delta(pipeline: &Pipeline, partition: i32) -> Vec<Section> {
+fn last_delta(pipeline: &Pipeline, partition: i32) -> Vec<Section<'static>> {
     let (_, deltas) = merge_group(pipeline);
     let records = pipeline.topic(&deltas).into_iter().filter(|record| record.partition == partition);
     let mut sections = records.map(|record| decode_delta(&record.value.unwrap_or_default()).expect("it is ours"));
@@ -472,7 +472,7 @@ fn another_shape() -> Result<(), Failed> {
     let section = &mut sections[0];
     (section.from, section.to) = (section.to, section.to);
     let group = section.groups.first_mut().ok_or("a group")?;
-    group.cells[0].2.counts = [1, 2].into();
+    group.cells[0].2.to_mut().counts = [1, 2].into();
     inject(&pipeline, 0, &sections)?;
     only_halted(pipeline, ("merge", 0), "a cell of another shape")
 }

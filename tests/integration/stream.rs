@@ -94,11 +94,11 @@ impl Stream {
         self.opens.push(Open::new(&self.plan));
     }
 
-    /// What these sources say in one commit.
-    pub fn sections(&self, sources: &[usize]) -> Vec<Section> {
+    /// What these sources say in one commit, as its record says it.
+    pub fn sections(&self, sources: &[usize]) -> Vec<Section<'static>> {
         let folds: Vec<&Fold> = sources.iter().map(|source| &self.folds[*source]).collect();
         let opens: Vec<&Open> = sources.iter().map(|source| &self.opens[*source]).collect();
-        sections(&folds, &opens)
+        decode_delta(&encode_delta(&sections(&folds, &opens), Format::LATEST)).expect("what was written is read")
     }
 
     /// The commit of a source is true.
@@ -114,7 +114,7 @@ impl Stream {
     }
 
     /// Writes one delta record to every partition, with the cells that it owns, and lets merge take it.
-    pub fn deliver(&mut self, sections: &[Section]) {
+    pub fn deliver(&mut self, sections: &[Section<'_>]) {
         for (partition, merge) in (0..).zip(&mut self.merges) {
             let mut own = sections.to_vec();
             for section in &mut own {

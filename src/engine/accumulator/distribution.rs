@@ -67,6 +67,12 @@ impl Distribution {
         overflow
     }
 
+    /// Empties it.
+    pub(in crate::engine) fn clear(&mut self) {
+        self.counts.clear();
+        self.other = 0;
+    }
+
     /// Turns every count into its negative.
     pub fn negate(&mut self) {
         self.counts.values_mut().for_each(|count| *count = -*count);

@@ -156,6 +156,11 @@ impl Histogram {
         }
     }
 
+    /// Empties it, and keeps its room.
+    pub(in crate::engine) fn clear(&mut self) {
+        self.buckets.clear();
+    }
+
     /// Turns every count into its negative.
     pub fn negate(&mut self) {
         self.buckets.iter_mut().for_each(|(_, count)| *count = -*count);

@@ -43,6 +43,11 @@ impl Tally {
         overflow
     }
 
+    /// Empties it.
+    pub(in crate::engine) fn clear(&mut self) {
+        self.counts.clear();
+    }
+
     /// Turns every count into its negative.
     pub fn negate(&mut self) {
         self.counts.values_mut().for_each(|count| *count = -*count);

@@ -5,6 +5,7 @@ use super::wire::{Fields, once, put_bytes, put_fixed, put_message};
 use super::{CodecError, Format};
 use crate::engine::section::{Group, Phase, Section, SourceId, Standing};
 use prost::Message;
+use std::borrow::Cow;
 
 #[derive(Clone, PartialEq, Message)]
 struct DeltaWire {
@@ -75,7 +76,7 @@ const DEFINITIONS: u32 = 3;
 const CELLS: u32 = 4;
 
 /// One delta record: the sections of one fold commit.
-pub fn encode_delta(sections: &[Section], format: Format) -> Vec<u8> {
+pub fn encode_delta(sections: &[Section<'_>], format: Format) -> Vec<u8> {
     let sections = sections.iter().map(|section| section_to_wire(section, format)).collect();
     DeltaWire { version: format.number(), sections }.encode_to_vec()
 }
@@ -84,7 +85,7 @@ pub fn encode_delta(sections: &[Section], format: Format) -> Vec<u8> {
 ///
 /// # Errors
 /// [`CodecError`]: the record is of another version, or is none.
-pub fn decode_delta(bytes: &[u8]) -> Result<Vec<Section>, CodecError> {
+pub fn decode_delta(bytes: &[u8]) -> Result<Vec<Section<'static>>, CodecError> {
     let wire = DeltaWire::decode(bytes).map_err(|error| CodecError::Damaged(error.to_string()))?;
     Format::read(wire.version)?;
     wire.sections.into_iter().map(section_from_wire).collect()
@@ -99,7 +100,7 @@ fn standing_from_wire(wire: Option<StandingWire>) -> Result<Standing, CodecError
     Ok(Standing { offset: wire.offset, watermark: wire.watermark, accepted: wire.accepted })
 }
 
-pub(super) fn section_to_wire(section: &Section, format: Format) -> SectionWire {
+pub(super) fn section_to_wire(section: &Section<'_>, format: Format) -> SectionWire {
     let phase = Phase::ALL.iter().position(|phase| *phase == section.phase).expect("every phase is listed");
     SectionWire {
         input: section.source.input.to_string(),
@@ -120,7 +121,7 @@ pub(super) fn section_to_wire(section: &Section, format: Format) -> SectionWire 
     }
 }
 
-pub(super) fn section_from_wire(wire: SectionWire) -> Result<Section, CodecError> {
+pub(super) fn section_from_wire(wire: SectionWire) -> Result<Section<'static>, CodecError> {
     let phase = Phase::ALL.get(wire.phase as usize);
     let phase = *phase.ok_or_else(|| CodecError::Damaged(format!("a section of phase {}", wire.phase)))?;
     if wire.base <= 0 || wire.partitions < 0 || wire.partition < 0 {
@@ -143,7 +144,7 @@ pub(super) fn section_from_wire(wire: SectionWire) -> Result<Section, CodecError
     })
 }
 
-fn group_to_wire(group: &Group, format: Format) -> Vec<u8> {
+fn group_to_wire(group: &Group<'_>, format: Format) -> Vec<u8> {
     let mut fields = Vec::new();
     let names = [(SET, &group.set), (GROUP_BY, &group.group_by)];
     names
@@ -159,7 +160,7 @@ fn group_to_wire(group: &Group, format: Format) -> Vec<u8> {
     fields
 }
 
-fn group_from_wire(bytes: &[u8]) -> Result<Group, CodecError> {
+fn group_from_wire(bytes: &[u8]) -> Result<Group<'static>, CodecError> {
     let damaged = || CodecError::Damaged("a group-by whose fields do not fit".into());
     let text = |value: Option<&[u8]>| value.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
     let (mut set, mut group_by, mut definitions, mut cells) = (None, None, None, Vec::new());
@@ -170,7 +171,8 @@ fn group_from_wire(bytes: &[u8]) -> Result<Group, CodecError> {
             GROUP_BY => once(&mut group_by, text(value.bytes())),
             DEFINITIONS => once(&mut definitions, value.number().and_then(|number| u32::try_from(number).ok())),
             CELLS => {
-                cells.push(read_cell(value.bytes().ok_or_else(damaged)?)?);
+                let (values, pane, cell) = read_cell(value.bytes().ok_or_else(damaged)?)?;
+                cells.push((values, pane, Cow::Owned(cell)));
                 Some(())
             }
             _ => Some(()),

@@ -261,7 +261,7 @@ impl Fold {
         !self.state.registered || self.again || self.state != self.committed || self.state.phase == Phase::Joining
     }
 
-    fn bare_section(&self) -> Section {
+    fn bare_section(&self) -> Section<'static> {
         Section {
             source: self.source.clone(),
             phase: self.state.phase,
@@ -374,8 +374,8 @@ impl Fold {
 
 /// What sources of one plan add together since the last commit, counted in `open`: the cells of all of them in the first
 /// section, as one record carries them.
-pub fn sections(folds: &[&Fold], open: &[&Open]) -> Vec<Section> {
-    let mut sections: Vec<Section> = folds.iter().map(|fold| fold.bare_section()).collect();
+pub fn sections<'c>(folds: &[&Fold], open: &[&'c Open]) -> Vec<Section<'c>> {
+    let mut sections: Vec<Section<'c>> = folds.iter().map(|fold| fold.bare_section()).collect();
     if let (Some(section), Some(fold)) = (sections.first_mut(), folds.first()) {
         (section.events, section.groups) = expand(&fold.plan, open);
     }

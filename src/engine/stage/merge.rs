@@ -19,6 +19,7 @@ use crate::engine::section::{Group, Phase, Section};
 use crate::engine::slice::Values;
 use crate::engine::time::END_OF_TIME;
 use crate::engine::watermark::minimum;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -134,7 +135,7 @@ impl Merge {
     }
 
     /// Takes in the sections of the delta record at `offset`: all of them, or none.
-    pub fn take(&mut self, offset: i64, sections: Result<Vec<Section>, CodecError>) {
+    pub fn take(&mut self, offset: i64, sections: Result<Vec<Section<'_>>, CodecError>) {
         if self.halted.is_some() {
             return;
         }
@@ -153,7 +154,7 @@ impl Merge {
         }
     }
 
-    fn take_in(&mut self, sections: &[Section], accepted: bool) -> Result<(), Halt> {
+    fn take_in(&mut self, sections: &[Section<'_>], accepted: bool) -> Result<(), Halt> {
         let mut follow = Vec::new();
         let mut halt = None;
         for section in sections {
@@ -189,16 +190,16 @@ impl Merge {
 
     /// Sections that do not follow on, where that was accepted: what lies before them is missing or counted already.
     /// Their cells count where none of them can have been counted before.
-    fn begin_anew(&mut self, sections: &[Section]) {
-        let is_ahead = |section: &Section| {
+    fn begin_anew(&mut self, sections: &[Section<'_>]) {
+        let is_ahead = |section: &Section<'_>| {
             let before = self.state.ledger.iter().find(|(source, _)| **source == section.source);
             before.is_none_or(|(_, entry)| {
                 section.from.offset >= entry.standing.offset && section.from.accepted >= entry.standing.accepted
             })
         };
         let ahead = sections.iter().all(is_ahead);
-        let is_new = |section: &&Section| self.state.ledger.judge(section) != Verdict::Drop;
-        let new: Vec<&Section> = sections.iter().filter(is_new).collect();
+        let is_new = |section: &&Section<'_>| self.state.ledger.judge(section) != Verdict::Drop;
+        let new: Vec<&Section<'_>> = sections.iter().filter(is_new).collect();
         self.uncover_all(sections.iter().filter_map(|section| section.newest).max());
         if !ahead || self.apply(&sections.iter().collect::<Vec<_>>()).is_err() {
             new.iter().for_each(|section| self.state.ledger.apply(section));
@@ -213,7 +214,7 @@ impl Merge {
 
     /// Takes sections in: first what all of them have counted, then how far each of them has come. Time moves last, or it
     /// would close windows of those that come later.
-    fn apply(&mut self, sections: &[&Section]) -> Result<(), Halt> {
+    fn apply(&mut self, sections: &[&Section<'_>]) -> Result<(), Halt> {
         for section in sections {
             self.check(section).map_err(|halt| halt.at(&section.source))?;
         }
@@ -230,7 +231,7 @@ impl Merge {
     }
 
     /// Counts the cells of a group-by in every level that keeps them.
-    fn count(&mut self, base: i64, group: &Group) {
+    fn count(&mut self, base: i64, group: &Group<'_>) {
         let plan = Arc::clone(&self.plan);
         let Some(index) = self.series_of(&group.set, &group.group_by) else { return };
         let final_until = self.state.times[self.series[index].set].final_until.unwrap_or(i64::MIN);
@@ -250,7 +251,7 @@ impl Merge {
 
     /// Conservation: in every group-by we own, the cells add up to the accepted events the section names. Only
     /// somebody with another plan may leave a group-by out.
-    fn check(&self, section: &Section) -> Result<(), Halt> {
+    fn check(&self, section: &Section<'_>) -> Result<(), Halt> {
         if section.events.is_empty() && section.groups.is_empty() {
             return Ok(());
         }
@@ -268,7 +269,8 @@ impl Merge {
                 let ours = plan.definitions[series.by];
                 if group.definitions == ours {
                     let (empty, width) = (Cell::new(plan.set.shape()), plan.group_bys[series.by].dimensions.len());
-                    let fits = |(values, _, cell): &(Values, i64, Cell)| values.0.len() == width && cell.fits(&empty);
+                    let fits =
+                        |(values, _, cell): &(Values, i64, Cow<'_, Cell>)| values.0.len() == width && cell.fits(&empty);
                     if !group.cells.iter().all(fits) {
                         return wrong(format!("{set}/{by} holds a cell of another shape"));
                     }

@@ -16,7 +16,7 @@ impl Merge {
 
     /// Whoever counted had other definitions: what is missing here is missing up to `newest`, the newest event that was
     /// accepted then.
-    pub(super) fn uncover(&mut self, section: &Section, newest: Option<i64>) {
+    pub(super) fn uncover(&mut self, section: &Section<'_>, newest: Option<i64>) {
         let Some(from) = newest.map(|newest| newest.saturating_add(1)) else { return };
         for (series, covered_from) in self.series.iter().zip(&mut self.state.series_from) {
             let plan = &self.plan.sets[series.set];
