@@ -2,11 +2,12 @@
 //! group-bys, copies, late items. The whole engine in one thread, from the bytes of an event to those of the records that
 //! are published, without Kafka.
 //!
-//!     cargo bench --bench growth                      one run of the usual load, by stage
-//!     cargo bench --bench growth -- --pictures DIR    every line, as tables and as SVG files in DIR
+//!     cargo bench --bench growth                      one point, the job of the peers, by stage
+//!     cargo bench --bench growth -- --pictures DIR    every line, as a table and as an SVG file in DIR
+//!
+//! Each point is the fastest of three processes of its own.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,10 @@ use touchstone::touchpoint::{DecodeContext, Item, Limits, decode};
 
 #[path = "growth/events.rs"]
 mod events;
+#[path = "growth/lines.rs"]
+mod lines;
+#[path = "growth/picture.rs"]
+mod picture;
 
 use events::{Events, Load};
 
@@ -58,13 +63,15 @@ struct Engine {
     bytes: usize,
 }
 
-/// What a run gave.
+/// What a run gave: where the time of an item went, in ns, and what stood behind it.
+#[derive(Clone)]
 struct Figures {
-    spent: Spent,
-    items: u64,
+    stages: [(&'static str, f64); 5],
     cells: usize,
     finals: usize,
-    bytes: usize,
+    panes: usize,
+    /// The most memory of the process, MiB.
+    memory: f64,
 }
 
 impl Engine {
@@ -155,59 +162,58 @@ fn records(plan: &Plan, cells: &mut usize, mut sections: Vec<Section<'_>>) -> Ve
     (0..plan.deltas_partitions).map(record).collect()
 }
 
-fn run(load: &Load, items: u64) -> Figures {
+/// Items of a point.
+const ITEMS: u64 = 1_000_000;
+
+fn run(load: &Load) -> Figures {
     let mut engine = Engine::new(load);
     let partitions = u64::try_from(load.partitions).expect("a count");
     let events = Events::new(load);
     let mut piece = Vec::new();
-    let mut taken = 0;
-    let mut since = 0;
+    let (mut taken, mut since) = (0, 0);
     // Partitions come in turn, a piece of each: event `n` lies in partition `n % partitions`.
     'all: for round in 0.. {
         for partition in 0..partitions {
             piece.clear();
             piece.extend((0..PIECE).map(|at| events.make((round * PIECE + at) * partitions + partition)));
-            engine.take(partition as usize, &piece);
+            engine.take(usize::try_from(partition).expect("a count"), &piece);
             (taken, since) = (taken + PIECE, since + PIECE);
             if since >= COMMIT_ITEMS {
                 since = 0;
                 engine.commit();
             }
-            if taken >= items {
+            if taken >= ITEMS {
                 break 'all;
             }
         }
     }
     engine.commit();
-    Figures { spent: engine.spent, items: taken, cells: engine.cells, finals: engine.finals, bytes: engine.bytes }
-}
-
-impl Figures {
-    fn line(&self) -> String {
-        let mut line = String::new();
-        let each = |duration: Duration| duration.as_secs_f64() * 1e9 / self.items as f64;
-        let Spent { decode, fold, encode, merge, publish } = self.spent;
-        let all = decode + fold + encode + merge + publish;
-        let stages = [("decode", decode), ("fold", fold), ("encode", encode), ("merge", merge), ("publish", publish)];
-        for (name, duration) in stages {
-            let _ = write!(line, "{name} {:.0}, ", each(duration));
-        }
-        let _ = write!(
-            line,
-            "all {:.0} ns an item; {:.1} items a cell, {:.1} a final window of {} bytes",
-            each(all),
-            self.items as f64 / self.cells.max(1) as f64,
-            self.items as f64 / self.finals.max(1) as f64,
-            self.bytes / self.finals.max(1)
-        );
-        line
+    let Spent { decode, fold, encode, merge, publish } = engine.spent;
+    let stages = [("decode", decode), ("fold", fold), ("encode", encode), ("merge", merge), ("publish", publish)];
+    let panes = engine.merges.iter().flat_map(Merge::sizes).map(|(_, _, _, panes, _)| panes).sum();
+    Figures {
+        stages: stages.map(|(name, spent)| (name, spent.as_secs_f64() * 1e9 / taken as f64)),
+        cells: engine.cells,
+        finals: engine.finals,
+        panes,
+        memory: peak_memory(),
     }
 }
 
+/// The most memory that this process has had, MiB.
+fn peak_memory() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux names it");
+    let kib: f64 = line.trim_end_matches("kB").trim().parse().expect("a number");
+    kib / 1024.0
+}
+
 fn main() {
-    let load = Load::default();
-    let items = 1_000_000;
-    for _ in 0..3 {
-        println!("{}", run(&load, items).line());
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match &arguments[..] {
+        [] => println!("{}", lines::describe(&run(&Load::default()))),
+        [flag, line, point] if flag == "--point" => lines::point(line, point.parse().expect("a number")),
+        [flag, directory] if flag == "--pictures" => lines::all(Path::new(directory)),
+        other => panic!("{other:?} is none of the arguments"),
     }
 }
