@@ -215,9 +215,7 @@ fn scrape(criterion: &mut Criterion) {
             let row = |n: usize| Shown {
                 set: contacts,
                 by,
-                values: Values(
-                    [format!("channel-{}", n % 10), format!("queue-{n}")].map(String::into_boxed_str).into(),
-                ),
+                values: Values::new([&*format!("channel-{}", n % 10), &*format!("queue-{n}")]).expect("two short ones"),
                 window: 1,
                 start: 0,
                 end: 900_000,

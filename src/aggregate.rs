@@ -30,7 +30,7 @@ pub fn key(plan: &Plan, shown: &Shown) -> String {
     let window = &plan.geometry.windows()[shown.window];
     let mut key =
         format!("{}|{}|{}|{}", set.set.name(), window.name, rfc3339(shown.start), set.group_bys[shown.by].name);
-    for value in shown.values.0.iter() {
+    for value in shown.values.iter() {
         key.push('|');
         percent_encode(value, &mut key);
     }
@@ -69,7 +69,7 @@ pub fn value(plan: &Plan, shown: &Shown) -> String {
     json.name("slice").open('{');
     json.name("by").string(&group_by.name);
     json.name("values").open('{');
-    for (dimension, value) in group_by.dimensions.iter().zip(shown.values.0.iter()) {
+    for (dimension, value) in group_by.dimensions.iter().zip(shown.values.iter()) {
         json.name(dimension.name()).string(value);
     }
     json.close('}').close('}');

@@ -207,7 +207,7 @@ fn scrape(series: u64) -> f64 {
 }
 
 fn values(n: u64) -> Values {
-    Values([format!("channel-{}", n % 10), format!("queue-{n}")].map(String::into_boxed_str).into())
+    Values::new([&*format!("channel-{}", n % 10), &*format!("queue-{n}")]).expect("two short ones")
 }
 
 /// A cell of the set `contacts` that 24 items have filled, and which set and group-by it is of.

@@ -1,6 +1,7 @@
 //! `touchstone check`: is the configuration right, what is in force, and what does it cost in series and memory?
 
 use super::Failure;
+use super::expected::{Expected, Load};
 use super::memory::Memory;
 use super::run::{connection, settings};
 use crate::config::Settings;
@@ -16,6 +17,13 @@ pub struct Check {
     /// The configuration
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// A load to reckon with: accepted items a second of a kind (contact, interaction, customer, survey); prints the
+    /// memory and the series to expect
+    #[arg(long, value_name = "KIND=RATE")]
+    rate: Vec<String>,
+    /// Distinct values of a group-by under that load; where it is not given, as many as there may be
+    #[arg(long, value_name = "GROUP_BY=COUNT")]
+    slices: Vec<String>,
 }
 
 /// How many quantiles, channels or scales a keyed figure is reckoned to have.
@@ -39,10 +47,15 @@ impl Check {
         let text = toml::to_string(&raw).map_err(|error| anyhow::anyhow!("printing the configuration: {error}"))?;
         println!("{text}");
         println!("# Series in /metrics, with every figure present (export.series_max = {}):", settings.http.series_max);
-        for (group_by, (series, most)) in series(&settings) {
+        let series = series(&settings);
+        for (group_by, (series, most)) in &series {
             println!("#   {group_by}: {series} for each of at most {most} slices");
         }
         println!("\n{}", Memory::of(&settings));
+        if !self.rate.is_empty() {
+            let load = Load::parse(&self.rate, &self.slices).map_err(|error| anyhow::anyhow!(error))?;
+            println!("\n{}", Expected::of(&settings, &load, &series));
+        }
         Ok(())
     }
 }

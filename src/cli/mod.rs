@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod expected;
 mod failure;
 mod generate;
 mod memory;

@@ -352,7 +352,8 @@ pub fn file() -> String {
 pub fn markdown() -> String {
     let mut text = String::from(
         "# Configuration\n\nOne TOML file; `TOUCHSTONE__SECTION__KEY` in the environment goes over it. An unknown key is an error in \
-         both.\n`touchstone check --config FILE` says whether a file is right and prints what is in force. The whole file with every \
+         both.\n`touchstone check --config FILE` says whether a file is right and prints what is in force; with a load, \
+         `--rate contact=50 --rate survey=5 --slices queue=120`, also the memory and the series to expect.\nThe whole file with every \
          key: [config/touchstone.toml](../config/touchstone.toml).\nLengths of time are a whole number and a unit: `250ms`, `10s`, `5m`, `1h`, `28d`.\n",
     );
     for section in SECTIONS {

@@ -96,6 +96,18 @@ impl Cell {
         overflow + distributions.map(|(mine, more)| mine.merge(more, keys_max)).sum::<i64>()
     }
 
+    /// A copy whose maps keep at most `keys_max` keys of their own.
+    pub(super) fn bounded(&self, keys_max: usize) -> Cell {
+        let (names, scores) = self.keys();
+        if names.max(scores) <= keys_max {
+            return self.clone();
+        }
+        let mut bounded = self.clone();
+        bounded.clear();
+        let _ = bounded.merge(self, keys_max);
+        bounded
+    }
+
     /// How many keys its maps of names have, and those of scores.
     pub fn keys(&self) -> (usize, usize) {
         (self.tallies.iter().map(Tally::len).sum(), self.distributions.iter().map(Distribution::len).sum())

@@ -2,6 +2,8 @@
 
 use super::accumulator::OTHER;
 use crate::touchpoint::{Dimension, Dimensions};
+use arrayvec::ArrayVec;
+use std::fmt;
 use std::sync::Arc;
 
 /// The value of a dimension that an event does not carry.
@@ -46,14 +48,63 @@ impl GroupBy {
     }
 }
 
+/// The most dimensions that a group-by may have.
+pub const WIDTH_MAX: usize = 4;
+
 /// The values of a slice, in the order of its group-by's dimensions. Cheap to copy: many panes and records name one slice.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Values(pub Arc<[Box<str>]>);
+///
+/// They lie one after the other in one text, so that two of them are compared at one place in memory; their order is that
+/// of the texts, and no other.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Values {
+    text: Arc<str>,
+    /// Where each of them ends.
+    ends: ArrayVec<u16, WIDTH_MAX>,
+}
 
 impl Values {
+    /// These values; `None` where there are more than [`WIDTH_MAX`], or more than 65,535 bytes of them.
+    ///
+    /// ```
+    /// use touchstone::engine::slice::Values;
+    /// let values = Values::new(["voice", "billing"]).expect("two short ones");
+    /// assert!(values.iter().eq(["voice", "billing"]));
+    /// assert_ne!(Values::new(["a", "bc"]), Values::new(["ab", "c"]));
+    /// ```
+    pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Values> {
+        let (mut text, mut ends) = (String::new(), ArrayVec::new());
+        for value in values {
+            text.push_str(value);
+            ends.try_push(u16::try_from(text.len()).ok()?).ok()?;
+        }
+        Some(Values { text: text.into(), ends })
+    }
+
     /// The values that count what lies beyond the bound: `_other` in every place.
     pub fn other(group_by: &GroupBy) -> Values {
-        Values(group_by.dimensions.iter().map(|_| OTHER.into()).collect())
+        Values::new(group_by.dimensions.iter().map(|_| OTHER)).expect("a group-by has few dimensions")
+    }
+
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &str> + Clone {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.text[usize::from(start)..usize::from(*end)])
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none: the slice of `all`.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+}
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 
@@ -91,7 +142,7 @@ impl TupleShape {
 
     /// The values of a tuple in the `group_by`-th group-by.
     pub fn project(&self, group_by: usize, tuple: &[&str]) -> Values {
-        Values(self.projected(group_by, tuple).map(Box::from).collect())
+        Values::new(self.projected(group_by, tuple)).expect("few dimensions, and values of at most 128 bytes")
     }
 
     /// Whether two tuples that differ also differ in the `group_by`-th group-by.

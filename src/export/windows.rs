@@ -66,7 +66,7 @@ fn series_of(exporter: &Exporter, row: &Shown) -> usize {
 fn slice_labels(labels: Labels, set: &SetPlan, row: &Shown) -> Labels {
     let group_by = &set.group_bys[row.by];
     let labels = labels.and("slice", &group_by.name);
-    let values = group_by.dimensions.iter().zip(row.values.0.iter());
+    let values = group_by.dimensions.iter().zip(row.values.iter());
     values.fold(labels, |labels, (dimension, value)| labels.and(dimension.name(), value))
 }
 

@@ -340,7 +340,7 @@ impl MetricSet for Contacts {
     fn stamps(&self, group_by: &GroupBy, values: &Values) -> Vec<(&'static str, Stamp)> {
         let value = |wanted| {
             let place = group_by.dimensions.iter().position(|dimension| *dimension == wanted)?;
-            values.0.get(place).map(|value| &**value)
+            values.iter().nth(place)
         };
         let queue = value(Dimension::Queue).filter(|queue| *queue != OTHER);
         let varies = queue.is_none() && !self.thresholds.queues.is_empty();

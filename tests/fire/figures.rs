@@ -26,29 +26,31 @@ const DAY: i64 = 24 * HOUR;
 const PARTITIONS: i32 = 4;
 
 /// Writes to partitions of our choice.
-struct Writer<'a> {
+pub struct Writer<'a> {
     producer: ThreadedProducer<DefaultProducerContext>,
     topic: &'a str,
+    bytes: std::cell::Cell<usize>,
 }
 
 impl Writer<'_> {
-    fn new(setup: &Setup) -> Result<Writer<'_>, Failed> {
+    pub fn new(setup: &Setup) -> Result<Writer<'_>, Failed> {
         let producer = ClientConfig::new()
             .set("bootstrap.servers", &setup.address)
             .set("enable.idempotence", "true")
             .set("linger.ms", "20")
             .create()?;
-        Ok(Writer { producer, topic: &setup.names["input"] })
+        Ok(Writer { producer, topic: &setup.names["input"], bytes: std::cell::Cell::new(0) })
     }
 
     /// An answered contact of a queue.
-    fn contact(&self, partition: i32, id: &str, time: i64, queue: &str) -> Result<(), Failed> {
+    pub fn contact(&self, partition: i32, id: &str, time: i64, queue: &str) -> Result<(), Failed> {
         let mut event = events::contact(Outcome::Answered);
         (event.id, event.time) = (id.to_owned().into(), time);
         event.contact_id = Some(id.to_owned().into());
         event.queue_wait_ms = Some(1_000 + time % 60_000);
         event.dimensions.values[Dimension::Queue as usize] = Some(queue.to_owned().into());
         let event = json(&event);
+        self.bytes.set(self.bytes.get() + event.len());
         let mut record = BaseRecord::to(self.topic).partition(partition).key("k").payload(&event);
         loop {
             match self.producer.send(record) {
@@ -62,7 +64,12 @@ impl Writer<'_> {
         }
     }
 
-    fn flush(&self) -> Result<(), Failed> {
+    /// How many bytes were written, without what Kafka adds.
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
+    pub fn flush(&self) -> Result<(), Failed> {
         Ok(self.producer.flush(Duration::from_secs(60))?)
     }
 }

@@ -9,6 +9,7 @@
 //! cargo test --test fire -- --restore 1000000  how long so many panes take to restore
 //! cargo test --test fire -- --rolling 1        how long partitions stand still while processes are restarted in turn
 //! cargo test --test fire -- --backlog 3        the memory of so many days of backlog, one partition far behind
+//! cargo test --test fire -- --strains 300000   so many items past slow readers, throttling, scrapes, uneven traffic
 //! ```
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails there")]
@@ -37,6 +38,7 @@ mod setup;
 mod soak;
 mod stalls;
 mod storm;
+mod strains;
 mod upgrade;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -64,6 +66,8 @@ fn main() {
         vec![trial("fire::rolling_restart", Box::new(move || figures::rolling(rounds)))]
     } else if let Some(days) = number(&mut arguments, "--backlog") {
         vec![trial("fire::backlog", Box::new(move || figures::backlog(days)))]
+    } else if let Some(items) = number(&mut arguments, "--strains") {
+        vec![trial("fire::strains", Box::new(move || strains::all(items)))]
     } else {
         vec![
             trial("fire::a_leak_shows", Box::new(soak::a_leak_shows)),

@@ -6,7 +6,7 @@ use libtest_mimic::Failed;
 
 use crate::cluster::Cluster;
 use crate::feed;
-use crate::process;
+use crate::process::{self, Service};
 use crate::setup::{Setup, Shape};
 
 /// Items a second.
@@ -66,6 +66,31 @@ pub fn a_leak_shows() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Series of the windows on a page.
+fn series(page: &str) -> usize {
+    page.lines().filter(|line| line.starts_with("cx_") && line.contains("window=\"")).count()
+}
+
+/// What `check` expects of this load: series and MiB. The mixture is that of `generate`.
+fn expected(setup: &Setup, service: &Service) -> Result<(f64, f64), Failed> {
+    let rate: f64 = RATE.parse()?;
+    let mut arguments = vec!["check".to_owned()];
+    for (kind, share) in [("contact", 0.60), ("interaction", 0.25), ("survey", 0.14), ("customer", 0.01)] {
+        arguments.extend(["--rate".to_owned(), format!("{kind}={}", rate * share)]);
+    }
+    for group_by in ["channel", "queue", "team", "region", "segment"] {
+        let slices = service.values("touchstone_slices", &format!("slice=\"{group_by}\""));
+        let most = slices.into_iter().fold(0.0, f64::max);
+        arguments.extend(["--slices".to_owned(), format!("{group_by}={most}")]);
+    }
+    let told = setup.command(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let number = |name: &str| -> Result<f64, Failed> {
+        let line = told.lines().find_map(|line| line.strip_prefix(name)).ok_or_else(|| format!("no {name:?}"))?;
+        Ok(line.trim().split(' ').next().unwrap_or_default().parse()?)
+    };
+    Ok((number("#   series:")?, number("#   memory:")?))
+}
+
 /// So many minutes of [`RATE`] items a second through one process.
 pub fn steady(minutes: usize) -> Result<(), Failed> {
     let cluster = Cluster::start("soak", 1)?;
@@ -112,6 +137,12 @@ pub fn steady(minutes: usize) -> Result<(), Failed> {
     let taken = service.sum("touchstone_items_total", "");
     let (slope, error) = slope(&points);
     let mean = points.iter().map(|point| point.1).sum::<f64>() / points.len() as f64;
+    let shown = process::ask(service.address(), "/metrics").map_or(0, |(_, page)| series(&page));
+    let (expected_series, expected_memory) = expected(&setup, &service)?;
+    println!(
+        "    `check` expects {expected_memory:.0} MiB and {expected_series:.0} series; there are {:.0} MiB and {shown}",
+        mean / 1024.0
+    );
     println!(
         "    {taken} items, {:.0} a second; memory {:.0} MiB, slope {:+.1} +- {:.1} KiB a minute over the last {} looks",
         taken / started.elapsed().as_secs_f64(),
@@ -131,6 +162,9 @@ pub fn steady(minutes: usize) -> Result<(), Failed> {
     );
     assert!(taken > 0.8 * 20_000.0 * seconds as f64, "the load was not taken in: {taken}");
     assert!(!grows(&points), "memory grows");
+    let near = |expected: f64, found: f64| (expected / found - 1.0).abs() <= 0.2;
+    assert!(near(expected_memory, mean / 1024.0), "the memory is not what `check` expects");
+    assert!(near(expected_series, shown as f64), "the series are not what `check` expects");
     let (first, last) = (most(&looks[..third]), most(&looks[2 * third..]));
     assert!(last.0 <= first.0 + 2 && last.1 <= first.1 + 1, "descriptors or threads grow");
     Ok(())

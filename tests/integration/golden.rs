@@ -223,7 +223,7 @@ fn short_abandons() {
     assert_eq!([short(at("voice", "IN")), short(at("voice", "PS")), short(at("chat", "PS"))], [0, 1, 0]);
     assert_eq!(short(contact(Outcome::Abandoned)), 0, "without a known wait it is not short");
     let stamps = |by: &str, values: &[&str]| {
-        let values = Values(values.iter().map(|value| (*value).into()).collect());
+        let values = Values::new(values.iter().copied()).expect("few");
         set.stamps(&GroupBy::parse(by).expect("it exists"), &values)
     };
     let varies = ("varies", Stamp::Flag(true));

@@ -28,11 +28,11 @@ pub fn finals(plan: &Plan, events: &[Touchpoint<'_>]) -> BTreeMap<String, String
         for (set, of) in plan.sets.iter().enumerate().filter(|(_, of)| of.set.feeds(event)) {
             for (by, group_by) in of.group_bys.iter().enumerate() {
                 let dimensions = group_by.dimensions.iter();
-                let values: Vec<Box<str>> =
-                    dimensions.map(|dimension| event.dimensions.get(*dimension).unwrap_or(NONE).into()).collect();
+                let values =
+                    Values::new(dimensions.map(|dimension| event.dimensions.get(*dimension).unwrap_or(NONE))).unwrap();
                 for (window, spec) in plan.geometry.windows().iter().enumerate() {
                     for (start, end) in instances(&spec.kind, event.time) {
-                        let key = (set, by, window, start, end, Values(values.clone().into()));
+                        let key = (set, by, window, start, end, values.clone());
                         let cell = cells.entry(key).or_insert_with(|| Cell::new(of.set.shape()));
                         of.set.add(event, cell);
                         cell.events += 1;

@@ -119,7 +119,7 @@ impl Screen {
         let is_it = |row: &&Shown| {
             self.plan.geometry.windows()[row.window].name == WINDOW
                 && self.plan.sets[row.set].group_bys[row.by].name == *by
-                && row.values.0.iter().map(|value| &**value).eq(values.iter().copied())
+                && row.values.iter().eq(values.iter().copied())
         };
         rows.filter(is_it).find_map(|row| {
             let set = &self.plan.sets[row.set];

@@ -1,7 +1,6 @@
 //! How often each score was given, per scale: scales are never mixed.
 
 use crate::touchpoint::Answer;
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// A rating scale. Orders by its least score, its greatest, then high-is-best before low-is-best.
@@ -25,7 +24,7 @@ impl fmt::Display for Scale {
 /// Counts per scale and score, sorted, without zeros.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Distribution {
-    counts: BTreeMap<(Scale, i32), i64>,
+    counts: Vec<((Scale, i32), i64)>,
     /// Answers on scales beyond the bound: counted, but on no scale.
     other: i64,
 }
@@ -39,11 +38,20 @@ impl Distribution {
 
     /// Adds `count` to a score of a scale.
     pub fn add_to(&mut self, scale: Scale, score: i32, count: i64) {
-        let present = self.counts.entry((scale, score)).or_insert(0);
-        *present += count;
-        if *present == 0 {
-            self.counts.remove(&(scale, score));
+        match self.find((scale, score)) {
+            Ok(at) => {
+                self.counts[at].1 += count;
+                if self.counts[at].1 == 0 {
+                    self.counts.remove(at);
+                }
+            }
+            Err(at) if count != 0 => self.counts.insert(at, ((scale, score), count)),
+            Err(_) => {}
         }
+    }
+
+    fn find(&self, key: (Scale, i32)) -> Result<usize, usize> {
+        self.counts.binary_search_by_key(&key, |(have, _)| *have)
     }
 
     /// Adds to the answers that are on no scale of their own.
@@ -56,7 +64,7 @@ impl Distribution {
     pub fn merge(&mut self, other: &Distribution, keys_max: usize) -> i64 {
         let mut overflow = 0;
         for ((scale, score), count) in &other.counts {
-            if self.counts.len() >= keys_max && !self.counts.contains_key(&(*scale, *score)) {
+            if self.counts.len() >= keys_max && self.find((*scale, *score)).is_err() {
                 self.other += count;
                 overflow += count;
             } else {
@@ -75,7 +83,7 @@ impl Distribution {
 
     /// Turns every count into its negative.
     pub fn negate(&mut self) {
-        self.counts.values_mut().for_each(|count| *count = -*count);
+        self.counts.iter_mut().for_each(|(_, count)| *count = -*count);
         self.other = -self.other;
     }
 
@@ -96,12 +104,12 @@ impl Distribution {
 
     /// All answers that are on a scale.
     pub fn total(&self) -> i64 {
-        self.counts.values().sum()
+        self.counts.iter().map(|(_, count)| count).sum()
     }
 
     /// The scales, sorted.
     pub fn scales(&self) -> Vec<Scale> {
-        let mut scales: Vec<Scale> = self.counts.keys().map(|(scale, _)| *scale).collect();
+        let mut scales: Vec<Scale> = self.counts.iter().map(|((scale, _), _)| *scale).collect();
         scales.dedup();
         scales
     }

@@ -1,30 +1,30 @@
 //! Counts per name, for maps inside a cell: touches by channel, customers lost by reason.
 
-use std::collections::BTreeMap;
-
 /// Where a name beyond the bound is counted.
 pub const OTHER: &str = "_other";
 
-/// Counts per name, sorted, without zeros.
+/// Counts per name, sorted, without zeros. Most cells hold one or two names: a list takes a tenth of what a tree would.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Tally {
-    counts: BTreeMap<Box<str>, i64>,
+    counts: Vec<(Box<str>, i64)>,
 }
 
 impl Tally {
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.counts.binary_search_by(|(have, _)| (**have).cmp(name))
+    }
+
     /// Adds `count` to `name`.
     pub fn add(&mut self, name: &str, count: i64) {
-        match self.counts.get_mut(name) {
-            Some(present) => {
-                *present += count;
-                if *present == 0 {
-                    self.counts.remove(name);
+        match self.find(name) {
+            Ok(at) => {
+                self.counts[at].1 += count;
+                if self.counts[at].1 == 0 {
+                    self.counts.remove(at);
                 }
             }
-            None if count != 0 => {
-                self.counts.insert(name.into(), count);
-            }
-            None => {}
+            Err(at) if count != 0 => self.counts.insert(at, (name.into(), count)),
+            Err(_) => {}
         }
     }
 
@@ -33,7 +33,7 @@ impl Tally {
     pub fn merge(&mut self, other: &Tally, names_max: usize) -> i64 {
         let mut overflow = 0;
         for (name, count) in &other.counts {
-            if self.counts.len() >= names_max && !self.counts.contains_key(name) && &**name != OTHER {
+            if self.counts.len() >= names_max && self.find(name).is_err() && &**name != OTHER {
                 self.add(OTHER, *count);
                 overflow += count;
             } else {
@@ -43,14 +43,14 @@ impl Tally {
         overflow
     }
 
-    /// Empties it.
+    /// Empties it, and keeps its room.
     pub(in crate::engine) fn clear(&mut self) {
         self.counts.clear();
     }
 
     /// Turns every count into its negative.
     pub fn negate(&mut self) {
-        self.counts.values_mut().for_each(|count| *count = -*count);
+        self.counts.iter_mut().for_each(|(_, count)| *count = -*count);
     }
 
     /// (name, count), sorted by name.
@@ -65,7 +65,7 @@ impl Tally {
 
     /// The count of one name.
     pub fn get(&self, name: &str) -> i64 {
-        self.counts.get(name).copied().unwrap_or(0)
+        self.find(name).map_or(0, |at| self.counts[at].1)
     }
 
     /// Whether nothing is counted.

@@ -37,7 +37,7 @@ const WIDTH_MAX: u64 = 1_024;
 
 /// Writes the fields of a cell.
 pub(super) fn put_cell(into: &mut Vec<u8>, values: &Values, pane: i64, cell: &Cell, format: Format) {
-    values.0.iter().for_each(|value| put_bytes(into, VALUES, value.as_bytes()));
+    values.iter().for_each(|value| put_bytes(into, VALUES, value.as_bytes()));
     for (tag, value) in [(PANE, pane), (EVENTS, cell.events)].into_iter().filter(|(_, value)| *value != 0) {
         put_number(into, tag, zigzag(value));
     }
@@ -119,8 +119,8 @@ pub(super) fn read_cell(bytes: &[u8]) -> Result<(Values, i64, Cell), CodecError>
     for field in Fields(bytes) {
         field.and_then(|(tag, value)| parts.put(tag, value)).ok_or_else(|| damaged("fields"))?;
     }
-    let text = |bytes: &&[u8]| std::str::from_utf8(bytes).ok().map(Box::from);
-    let values: Option<Vec<Box<str>>> = parts.values.iter().map(text).collect();
+    let texts: Option<Vec<&str>> = parts.values.iter().map(|bytes| std::str::from_utf8(bytes).ok()).collect();
+    let values = texts.and_then(Values::new).ok_or_else(|| damaged("values"))?;
     let signed = |number: Option<u64>| number.map_or(0, unzigzag);
     let cell = Cell {
         events: signed(parts.events),
@@ -130,7 +130,7 @@ pub(super) fn read_cell(bytes: &[u8]) -> Result<(Values, i64, Cell), CodecError>
         tallies: each(&parts.tallies, tally).ok_or_else(|| damaged("tallies"))?,
         distributions: each(&parts.distributions, distribution).ok_or_else(|| damaged("distributions"))?,
     };
-    Ok((Values(values.ok_or_else(|| damaged("values"))?.into()), signed(parts.pane), cell))
+    Ok((values, signed(parts.pane), cell))
 }
 
 fn each<T>(parts: &[&[u8]], read: fn(&[u8]) -> Option<T>) -> Option<Box<[T]>> {
@@ -315,7 +315,7 @@ mod tests {
         let filled = || (0u32..).zip(cell.counts.iter()).filter(|(_, count)| format == Format::V1 || **count != 0);
         let of_format_2 = format == Format::V2;
         CellMessage {
-            values: values.0.iter().map(|value| value.to_string()).collect(),
+            values: values.iter().map(str::to_string).collect(),
             pane,
             events: cell.events,
             counts: filled().map(|(_, count)| *count).collect(),
@@ -391,7 +391,7 @@ mod tests {
             cell in cell(),
             latest in any::<bool>(),
         ) {
-            let values = Values(values.into_iter().map(String::into_boxed_str).collect());
+            let values = Values::new(values.iter().map(String::as_str)).expect("few and short");
             let format = if latest { Format::V2 } else { Format::V1 };
             let mut bytes = Vec::new();
             put_cell(&mut bytes, &values, pane, &cell, format);

@@ -211,7 +211,7 @@ pub struct PaneKey {
 /// preceded by its length so that no value can imitate another.
 pub fn encode_pane_key(key: &PaneKey) -> Vec<u8> {
     let mut text = format!("pane|{}|{}|{}|{}", key.set, key.group_by, key.level, key.start);
-    for value in key.values.0.iter() {
+    for value in key.values.iter() {
         text.push_str(&format!("|{}:{value}", value.len()));
     }
     text.into_bytes()
@@ -224,11 +224,11 @@ pub fn decode_pane_key(bytes: &[u8]) -> Option<PaneKey> {
     let (set, group_by, level) = (parts.next()?, parts.next()?, parts.next()?);
     let start = parts.next()?.parse().ok()?;
     let mut rest = parts.next().unwrap_or("");
-    let mut values: Vec<Box<str>> = Vec::new();
+    let mut values: Vec<&str> = Vec::new();
     while !rest.is_empty() {
         let (length, after) = rest.split_once(':')?;
         let length: usize = length.parse().ok()?;
-        values.push(after.get(..length)?.into());
+        values.push(after.get(..length)?);
         rest = after.get(length..)?;
         rest = rest.strip_prefix('|').unwrap_or(rest);
     }
@@ -237,7 +237,7 @@ pub fn decode_pane_key(bytes: &[u8]) -> Option<PaneKey> {
         group_by: group_by.into(),
         level: level.into(),
         start,
-        values: Values(values.into()),
+        values: Values::new(values)?,
     })
 }
 

@@ -270,7 +270,7 @@ impl Merge {
                 if group.definitions == ours {
                     let (empty, width) = (Cell::new(plan.set.shape()), plan.group_bys[series.by].dimensions.len());
                     let fits =
-                        |(values, _, cell): &(Values, i64, Cow<'_, Cell>)| values.0.len() == width && cell.fits(&empty);
+                        |(values, _, cell): &(Values, i64, Cow<'_, Cell>)| values.len() == width && cell.fits(&empty);
                     if !group.cells.iter().all(fits) {
                         return wrong(format!("{set}/{by} holds a cell of another shape"));
                     }

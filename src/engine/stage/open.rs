@@ -267,7 +267,7 @@ impl<'c> Expanded<'c> {
             let hash = hash(pane, values.clone());
             let same = |(other, at): &(u64, usize)| {
                 let (have, of, _) = &cells[*at];
-                *other == hash && *of == pane && values.clone().eq(have.0.iter().map(|value| &**value))
+                *other == hash && *of == pane && values.clone().eq(have.iter())
             };
             if let Some((_, at)) = index.find(hash, same) {
                 let _ = cells[*at].2.to_mut().merge(cell, usize::MAX);

@@ -8,6 +8,7 @@ use crate::engine::cell::Cell;
 use crate::engine::plan::Plan;
 use crate::engine::slice::Values;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// A pane and what is to be done with it.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +95,43 @@ pub(super) struct Series {
     committed_overflow: i64,
 }
 
+/// A cell that is about to be added to panes.
+struct Counting<'c> {
+    plan: &'c Plan,
+    commit: u64,
+    undo: &'c mut Vec<Undo>,
+    cell: &'c Cell,
+}
+
+impl Counting<'_> {
+    fn add(&mut self, values: &Values, slice: &mut Slice, panes: &mut impl Iterator<Item = (usize, i64)>) {
+        let Counting { plan, commit, undo, cell } = self;
+        for (level, start) in panes {
+            slice.changes += 1;
+            match slice.panes[level].entry(start) {
+                Entry::Occupied(entry) => {
+                    let pane = entry.into_mut();
+                    if pane.touched != *commit {
+                        undo.push(Undo { values: values.clone(), level, start, before: Some(pane.clone()) });
+                    }
+                    pane.touched = *commit;
+                    pane.dirty = true;
+                    let _ = pane.cell.merge(cell, plan.values_max);
+                }
+                Entry::Vacant(entry) => {
+                    undo.push(Undo { values: values.clone(), level, start, before: None });
+                    entry.insert(Pane {
+                        cell: cell.bounded(plan.values_max),
+                        touched: *commit,
+                        dirty: true,
+                        stored: None,
+                    });
+                }
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Undo {
     values: Values,
@@ -117,9 +155,10 @@ impl Series {
         }
     }
 
-    /// The values under which new ones count beyond the bound on distinct values; `None`: under their own.
+    /// The values under which those of a slice that is not there count beyond the bound on distinct values; `None`: under
+    /// their own.
     fn other(&self, plan: &Plan, values: &Values) -> Option<Values> {
-        if values.0.is_empty() || self.slices.contains_key(values) {
+        if values.is_empty() {
             return None;
         }
         let other = Values::other(&plan.sets[self.set].group_bys[self.by]);
@@ -132,37 +171,22 @@ impl Series {
 
     /// Adds a cell to the panes (level, start) of a slice.
     pub fn add(&mut self, plan: &Plan, values: &Values, panes: impl Iterator<Item = (usize, i64)>, cell: &Cell) {
+        let mut panes = panes.peekable();
+        let Series { slices, undo, commit, .. } = self;
+        if let Some(slice) = slices.get_mut(values) {
+            return Counting { plan, commit: *commit, undo, cell }.add(values, slice, &mut panes);
+        }
         let other = self.other(plan, values);
         if other.is_some() {
             self.overflow += cell.events;
         }
-        let values = other.as_ref().unwrap_or(values);
-        let mut panes = panes.peekable();
         if panes.peek().is_none() {
             return; // nobody keeps them
         }
-        let (levels, commit) = (self.levels, self.commit);
-        let slice = self.slices.entry(values.clone()).or_insert_with(|| Slice::new(levels));
-        slice.changes += 1;
-        for (level, start) in panes {
-            match slice.panes[level].get_mut(&start) {
-                Some(pane) => {
-                    if pane.touched != commit {
-                        self.undo.push(Undo { values: values.clone(), level, start, before: Some(pane.clone()) });
-                    }
-                    pane.touched = commit;
-                    pane.dirty = true;
-                    let _ = pane.cell.merge(cell, plan.values_max);
-                }
-                None => {
-                    self.undo.push(Undo { values: values.clone(), level, start, before: None });
-                    let mut own = Cell::new(plan.sets[self.set].set.shape());
-                    let _ = own.merge(cell, plan.values_max);
-                    let pane = Pane { cell: own, touched: commit, dirty: true, stored: None };
-                    slice.panes[level].insert(start, pane);
-                }
-            }
-        }
+        let values = other.as_ref().unwrap_or(values);
+        let Series { slices, undo, levels, commit, .. } = self;
+        let slice = slices.entry(values.clone()).or_insert_with(|| Slice::new(*levels));
+        Counting { plan, commit: *commit, undo, cell }.add(values, slice, &mut panes);
     }
 
     /// Puts a pane (values, level, start) back as a checkpoint holds it, under the hash of its record, `dirty` to have

@@ -100,7 +100,7 @@ impl Merge {
             let width = plan.group_bys[series.by].dimensions.len();
             if definitions != plan.definitions[series.by] {
                 self.base.keep_stale(key, hash);
-            } else if !cell.fits(&Cell::new(plan.set.shape())) || pane.values.0.len() != width {
+            } else if !cell.fits(&Cell::new(plan.set.shape())) || pane.values.len() != width {
                 return Err(damaged("a pane of another shape"));
             } else {
                 kept = Some((cell, format));
