@@ -54,7 +54,7 @@ impl Check {
         println!("\n{}", Memory::of(&settings));
         if !self.rate.is_empty() {
             let load = Load::parse(&self.rate, &self.slices).map_err(|error| anyhow::anyhow!(error))?;
-            println!("\n{}", Expected::of(&settings, &load, &series));
+            println!("\n{}", Expected::of(&settings, &load));
         }
         Ok(())
     }

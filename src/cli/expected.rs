@@ -1,15 +1,18 @@
 //! What a load may be expected to take, in memory and in series: from items a second and distinct values.
 //!
 //! [`memory`](super::memory) bounds what a configuration may take at the worst; this reckons what it takes in the steady
-//! state under a load that is named. Its constants were fitted to measured processes (docs/PERFORMANCE.md).
+//! state under a load that is named. Cells are filled with as many events of the generated traffic as would fall into
+//! them, and counted. The other constants were fitted to measured processes (docs/PERFORMANCE.md).
 
 use crate::config::Settings;
 use crate::engine::cell::Cell;
-use crate::engine::slice::GroupBy;
-use crate::engine::window::Level;
+use crate::engine::slice::{GroupBy, NONE};
+use crate::engine::window::{Level, WindowKind};
+use crate::export::series_of;
 use crate::record::Record;
-use crate::touchpoint::{DecodeContext, Item, Limits, decode};
-use std::collections::BTreeMap;
+use crate::touchpoint::{DecodeContext, Item, Kind, Limits, Touchpoint, decode};
+use crate::workload::Workload;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The program and its clients, connected, without any load, bytes.
@@ -21,32 +24,27 @@ const FLOWING_BYTES: f64 = 3_000.0;
 /// A remembered id: 24 bytes in a table of which three fifths are taken, and a fifth more are held than count.
 const ID_BYTES: f64 = 48.0;
 
-/// How many buckets of a histogram durations of one kind are spread over.
-const BUCKETS: f64 = 250.0;
+/// Of how many parts of its memory the heap makes use: the rest is lost in between.
+const HEAP_USED: f64 = 0.85;
 
-/// Names and scores in the maps of a pane.
-const NAMES: usize = 3;
-const SCORES: usize = 8;
+/// What an exported series takes, with its labels, while a page is built.
+const SERIES_BYTES: f64 = 512.0;
 
-/// An event of each kind and metric: what it feeds is asked of the metric sets themselves.
-const KINDS: [(&str, &[&str]); 4] = [
-    ("contact", &[r#""type":"cx.contact.ended.v1","data":{"contact_id":"k","outcome":"answered"}"#]),
-    ("interaction", &[r#""type":"cx.interaction.v1","data":{"kind":"visit"}"#]),
-    ("customer", &[r#""type":"cx.customer.changed.v1","data":{"customer_id":"c","state":"churned"}"#]),
-    (
-        "survey",
-        &[
-            r#""type":"cx.survey.responded.v1","data":{"metric":"csat","score":4,"scale_min":1,"scale_max":5}"#,
-            r#""type":"cx.survey.responded.v1","data":{"metric":"nps","score":9,"scale_min":0,"scale_max":10}"#,
-            r#""type":"cx.survey.responded.v1","data":{"metric":"ces","score":5,"scale_min":1,"scale_max":7}"#,
-        ],
-    ),
+/// The sampled events: those of a minute of a Monday's busy hour.
+const SAMPLES: u32 = 20_000;
+const MINUTE: i64 = 29_460_000;
+
+const KINDS: [(&str, Kind); 4] = [
+    ("contact", Kind::Contact),
+    ("interaction", Kind::Interaction),
+    ("customer", Kind::Customer),
+    ("survey", Kind::Survey),
 ];
 
 /// A load: items a second per kind, and distinct values per group-by.
 #[derive(Debug)]
 pub(super) struct Load {
-    rates: Vec<(usize, f64)>,
+    rates: Vec<(Kind, f64)>,
     slices: BTreeMap<String, usize>,
 }
 
@@ -58,8 +56,8 @@ impl Load {
     pub fn parse(rates: &[String], slices: &[String]) -> Result<Load, String> {
         let rate = |text: &String| {
             let parsed = text.split_once('=').and_then(|(kind, rate)| {
-                let kind = KINDS.iter().position(|(name, _)| *name == kind)?;
-                Some((kind, rate.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate >= 0.0)?))
+                let (_, kind) = KINDS.iter().find(|(name, _)| *name == kind)?;
+                Some((*kind, rate.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate >= 0.0)?))
             });
             let kinds = KINDS.map(|(name, _)| name).join(", ");
             parsed.ok_or_else(|| format!("--rate {text}: must be KIND=ITEMS_PER_SECOND, with a kind of {kinds}"))
@@ -81,36 +79,91 @@ impl Load {
     fn all(&self) -> f64 {
         self.rates.iter().map(|(_, rate)| rate).sum()
     }
+}
 
-    /// Items a second that feed each metric set.
-    fn fed(&self, settings: &Settings) -> Vec<f64> {
-        let limits = Limits { record_bytes_max: 1 << 20 };
-        let context = DecodeContext { now: 0, max_future_ms: i64::MAX, limits };
-        let mut fed = vec![0.0; settings.plan.sets.len()];
-        for (kind, rate) in &self.rates {
-            let events = KINDS[*kind].1;
-            for rest in events {
-                let head = r#"{"specversion":"1.0","id":"i","source":"/s","time":"2026-01-05T09:30:00Z","#;
-                let event = format!("{head}{rest}}}");
-                let value = Some(event.as_bytes());
-                let record = Record { offset: 0, timestamp: None, key: None, value, headers: &[] };
-                let Item::Touchpoint(touchpoint) = decode(&record, &context) else { continue };
-                for (fed, set) in fed.iter_mut().zip(&settings.plan.sets) {
-                    *fed += if set.set.feeds(&touchpoint) { rate / events.len() as f64 } else { 0.0 };
-                }
-            }
-        }
-        fed
+/// What falls into the cells of one group-by of a metric set.
+struct Filling<'s> {
+    settings: &'s Settings,
+    set: usize,
+    by: usize,
+    /// Sampled events that feed the set.
+    events: Vec<&'s Touchpoint<'s>>,
+    /// Items a second that feed it, and the slices that they fall into.
+    rate: f64,
+    slices: f64,
+}
+
+impl<'s> Filling<'s> {
+    fn new(settings: &'s Settings, load: &Load, samples: &'s [Touchpoint<'s>], set: usize, by: usize) -> Filling<'s> {
+        let plan = &settings.plan.sets[set];
+        let events: Vec<&Touchpoint<'_>> = samples.iter().filter(|sample| plan.set.feeds(sample)).collect();
+        let of =
+            |kind: Kind, events: &[&Touchpoint<'_>]| events.iter().filter(|event| event.kind == kind).count() as f64;
+        let all: Vec<&Touchpoint<'_>> = samples.iter().collect();
+        let rate = load.rates.iter().map(|(kind, rate)| rate * of(*kind, &events) / of(*kind, &all).max(1.0)).sum();
+        let group_by = &plan.group_bys[by];
+        let most = settings.plan.slices_max(group_by);
+        let told = load.slices.get(&group_by.name).map_or(most, |count| most.min(*count));
+        // A set whose events lack a dimension has fewer slices than others.
+        let distinct = |events: &[&Touchpoint<'_>]| {
+            let values = |event: &&Touchpoint<'_>| -> Vec<String> {
+                let value = |dimension| event.dimensions.get(dimension).unwrap_or(NONE).to_owned();
+                group_by.dimensions.iter().map(|dimension| value(*dimension)).collect()
+            };
+            events.iter().map(values).collect::<BTreeSet<_>>().len().max(1) as f64
+        };
+        let slices = (told as f64 * distinct(&events) / distinct(&all)).max(1.0);
+        Filling { settings, set, by, events, rate, slices }
     }
 
-    /// How many slices of a group-by there are.
-    fn slices(&self, settings: &Settings, group_by: &GroupBy) -> usize {
-        let most = settings.plan.slices_max(group_by);
-        self.slices.get(&group_by.name).map_or(most, |count| most.min(*count))
+    /// What a slice's cell of so many seconds holds, and the share of slices that have one.
+    fn cell(&self, seconds: f64) -> (Cell, f64) {
+        let set = &self.settings.plan.sets[self.set].set;
+        let items = self.rate * seconds / self.slices;
+        let there = 1.0 - (-items).exp();
+        let mut cell = Cell::new(set.shape());
+        let count = if there > 0.0 { (items / there).round() as usize } else { 0 };
+        for event in self.events.iter().take(count) {
+            set.add(event, &mut cell);
+            cell.events += 1;
+        }
+        (cell, there)
+    }
+
+    /// Bytes of the panes of every level: what windows and lateness keep.
+    fn panes(&self, ahead: i64) -> f64 {
+        let plan = &self.settings.plan;
+        let group_by = &plan.sets[self.set].group_bys[self.by];
+        let bytes = |(index, level): (usize, &Level)| {
+            let (count, seconds) = match level {
+                Level::Ever => (1.0, 86_400.0),
+                _ => {
+                    let (start, end) = level.pane(0);
+                    let span = plan.geometry.kept_from(index, 0).saturating_neg() + ahead;
+                    (span as f64 / (end - start) as f64 + 1.0, (end - start) as f64 / 1e3)
+                }
+            };
+            let (cell, there) = self.cell(seconds);
+            self.slices * count * there * cell.held_bytes() as f64 / HEAP_USED
+        };
+        let levels = plan.geometry.levels().iter().enumerate();
+        levels.filter(|(level, _)| plan.keeps(*level, group_by)).map(bytes).sum()
+    }
+
+    /// Series of one of its windows.
+    fn series(&self, window: usize) -> f64 {
+        let geometry = &self.settings.plan.geometry;
+        let seconds = match geometry.windows()[window].kind {
+            WindowKind::Span { size, .. } => size as f64 / 1e3,
+            WindowKind::CalendarDay(_) => 86_400.0,
+            WindowKind::Ever | WindowKind::Total => return 0.0,
+        };
+        let (cell, there) = self.cell(seconds);
+        self.slices * there * series_of(&self.settings.plan.sets[self.set], self.by, &cell) as f64
     }
 }
 
-/// What is expected, bytes.
+/// What is expected, bytes and series.
 #[derive(Debug)]
 pub(super) struct Expected {
     flowing: f64,
@@ -120,66 +173,55 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    /// Under this load; `series` are those of one slice, per group-by.
-    pub fn of(settings: &Settings, load: &Load, series: &BTreeMap<String, (usize, usize)>) -> Expected {
-        let policies = || settings.plan.inputs.iter().map(|input| input.policy);
-        let dedup = settings.plan.inputs.iter().any(|input| input.dedup);
-        let kept = policies().map(|policy| policy.lateness_ms + policy.out_of_orderness_ms).max().unwrap_or(0);
-        let seconds = if dedup { kept as f64 / 1e3 } else { 0.0 };
-        let bound = settings.plan.inputs.iter().map(|input| input.dedup_ids_max as f64).sum::<f64>() * 64.0;
-        let shown = |name: &String| {
-            let group_by = GroupBy::parse(name)?;
-            Some(load.slices(settings, &group_by) as f64)
-        };
-        Expected {
-            flowing: FLOWING_BYTES * load.all(),
-            ids: ID_BYTES * (load.all() * seconds).min(bound),
-            panes: panes(settings, load, kept),
-            series: series.iter().filter_map(|(name, (each, _))| Some(*each as f64 * shown(name)?)).sum(),
+    /// Under this load.
+    pub fn of(settings: &Settings, load: &Load) -> Expected {
+        let events = events();
+        let samples: Vec<Touchpoint<'_>> = events.iter().filter_map(|event| touchpoint(event)).collect();
+        let plan = &settings.plan;
+        let policies = plan.inputs.iter().map(|input| input.policy);
+        let kept = policies.map(|policy| policy.lateness_ms + policy.out_of_orderness_ms).max().unwrap_or(0);
+        let dedup = plan.inputs.iter().any(|input| input.dedup);
+        let ids = if dedup { load.all() * kept as f64 / 1e3 } else { 0.0 };
+        let (mut panes, mut series) = (0.0, 0.0);
+        for (set, of) in plan.sets.iter().enumerate() {
+            for by in 0..of.group_bys.len() {
+                let filling = Filling::new(settings, load, &samples, set, by);
+                panes += filling.panes(kept);
+                let windows = settings.exports.iter().filter(|export| (export.0, export.1) == (set, by));
+                series += windows.map(|(_, _, window)| filling.series(*window)).sum::<f64>();
+            }
         }
+        Expected { flowing: FLOWING_BYTES * load.all(), ids: ID_BYTES * ids, panes, series }
     }
 }
 
-/// Every pane of every slice that is held: what windows and lateness keep, with what its items have filled.
-fn panes(settings: &Settings, load: &Load, ahead: i64) -> f64 {
-    let (plan, fed) = (&settings.plan, load.fed(settings));
-    let mut bytes = 0.0;
-    for (set, rate) in plan.sets.iter().zip(fed) {
-        for group_by in &set.group_bys {
-            let slices = load.slices(settings, group_by).max(1) as f64;
-            for (index, level) in plan.geometry.levels().iter().enumerate() {
-                if !plan.keeps(index, group_by) {
-                    continue;
-                }
-                let (count, seconds) = match level {
-                    Level::Ever => (1.0, 86_400.0),
-                    _ => {
-                        let (start, end) = level.pane(0);
-                        let span = plan.geometry.kept_from(index, 0).saturating_neg() + ahead;
-                        (span as f64 / (end - start) as f64 + 1.0, (end - start) as f64 / 1e3)
-                    }
-                };
-                let items = rate * seconds / slices;
-                // A pane that nothing fell into is not there.
-                let there = 1.0 - (-items).exp();
-                // A third of the histograms of a set are filled by an item.
-                let buckets = BUCKETS * (1.0 - (-items / 3.0 / BUCKETS).exp());
-                let each = Cell::bytes(set.set.shape(), buckets.ceil() as usize, NAMES, SCORES);
-                bytes += slices * count * there * each as f64;
-            }
-        }
+fn events() -> Vec<Vec<u8>> {
+    let workload = Workload { clean: true, ..Workload::new(1) };
+    let minute = workload.minute(MINUTE, SAMPLES);
+    let event = |index| {
+        let mut json = Vec::new();
+        minute.write(index, &mut json);
+        json
+    };
+    (0..SAMPLES).map(event).collect()
+}
+
+fn touchpoint(event: &[u8]) -> Option<Touchpoint<'_>> {
+    let context = DecodeContext { now: 0, max_future_ms: i64::MAX, limits: Limits { record_bytes_max: 1 << 20 } };
+    match decode(&Record { offset: 0, timestamp: None, key: None, value: Some(event), headers: &[] }, &context) {
+        Item::Touchpoint(touchpoint) => Some(touchpoint),
+        _ => None,
     }
-    bytes
 }
 
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mib = |bytes: f64| bytes / f64::from(1 << 20);
-        let page = self.series * super::memory::SERIES_BYTES as f64;
+        let page = self.series * SERIES_BYTES;
         let all = PROGRAM_BYTES + self.flowing + self.ids + self.panes + page;
         writeln!(f, "# Expected under this load, in the steady state, of a process that reads every partition:")?;
-        writeln!(f, "#   series: {:.0}", self.series)?;
-        writeln!(
+        writeln!(f, "#   series: {:.0} of windows", self.series)?;
+        write!(
             f,
             "#   memory: {:.0} MiB (program {:.0}, on its way {:.0}, remembered ids {:.0}, panes {:.0}, /metrics {:.0})",
             mib(all),
@@ -224,27 +266,32 @@ mod tests {
 
     #[test]
     fn kinds_feed_the_sets_that_count_them() {
-        let settings = settings();
-        let fed = load(&["contact=100", "survey=30"], &[]).unwrap().fed(&settings);
-        let names = settings.plan.sets.iter().map(|set| set.set.name());
-        let fed: BTreeMap<&str, f64> = names.zip(fed).collect();
-        let expected = [
-            ("ces", 10.0),
-            ("contacts", 100.0),
-            ("csat", 10.0),
-            ("customers", 0.0),
-            ("nps", 10.0),
-            ("touchpoints", 100.0),
-        ];
-        assert_eq!(fed, BTreeMap::from(expected));
+        let (settings, events) = (settings(), events());
+        let samples: Vec<Touchpoint<'_>> = events.iter().filter_map(|event| touchpoint(event)).collect();
+        let load = load(&["contact=100", "survey=30"], &[]).unwrap();
+        let rate = |name: &str| {
+            let set = settings.plan.sets.iter().position(|set| set.set.name() == name).unwrap();
+            Filling::new(&settings, &load, &samples, set, 0).rate
+        };
+        assert_eq!([rate("touchpoints"), rate("customers")], [100.0, 0.0]);
+        // Outbound ones do not count there.
+        assert!((80.0..=100.0).contains(&rate("contacts")), "{}", rate("contacts"));
+        let surveys = rate("csat") + rate("nps") + rate("ces");
+        assert!((surveys - 30.0).abs() < 1e-9, "{surveys}");
     }
 
     #[test]
     fn more_of_anything_takes_more() {
         let settings = settings();
-        let panes = |rate: &str, slices: &str| panes(&settings, &load(&[rate], &[slices]).unwrap(), 600_000);
-        assert_eq!(panes("contact=0", "queue=10"), 0.0);
-        assert!(panes("contact=10", "queue=10") < panes("contact=100", "queue=10"));
-        assert!(panes("contact=100", "queue=10") < panes("contact=100", "queue=200"));
+        let of = |rate: &str, slices: &str| Expected::of(&settings, &load(&[rate], &[slices]).unwrap());
+        let [none, few, more, wide] = [
+            of("contact=0", "queue=10"),
+            of("contact=10", "queue=10"),
+            of("contact=100", "queue=10"),
+            of("contact=100", "queue=200"),
+        ];
+        assert_eq!((none.panes, none.series), (0.0, 0.0));
+        assert!(few.panes < more.panes && few.ids < more.ids && more.panes < wide.panes, "{few:?} {more:?} {wide:?}");
+        assert!(few.series <= more.series && more.series < wide.series);
     }
 }

@@ -24,7 +24,7 @@ const WORKER_BYTES: usize = 32 * MIB;
 const OPEN_COPIES: usize = 4;
 
 /// What an exported series takes, with its labels, twice while a page is built.
-pub(super) const SERIES_BYTES: usize = 512;
+const SERIES_BYTES: usize = 512;
 
 /// What the maps of a pane are reckoned to hold.
 const CONTENTS: [(&str, usize); 3] = [("buckets", 64), ("names", 8), ("scores", 12)];

@@ -9,6 +9,7 @@ mod listener;
 mod windows;
 
 pub use families::FAMILIES;
+pub(crate) use windows::series_of;
 
 use crate::clock::Clock;
 use crate::engine::plan::Plan;

@@ -2,6 +2,7 @@
 
 use super::Exporter;
 use super::families::{Families, Labels, label};
+use crate::engine::cell::Cell;
 use crate::engine::plan::SetPlan;
 use crate::engine::publish::Shown;
 use crate::engine::window::WindowKind;
@@ -36,7 +37,7 @@ fn bound<'a>(exporter: &Exporter, rows: Vec<&'a Shown>) -> (Vec<&'a Shown>, usiz
     };
     let mut series: BTreeMap<(usize, String), usize> = BTreeMap::new();
     for row in &rows {
-        *series.entry(name(row)).or_insert(0) += series_of(exporter, row);
+        *series.entry(name(row)).or_insert(0) += series_of(&exporter.plan.sets[row.set], row.by, &row.cell);
     }
     let mut total: usize = series.values().sum();
     let mut finest: Vec<((usize, String), usize)> = series.into_iter().collect();
@@ -55,9 +56,9 @@ fn bound<'a>(exporter: &Exporter, rows: Vec<&'a Shown>) -> (Vec<&'a Shown>, usiz
 /// Below this many series a row it is not worth counting them: few rows cannot be too many.
 const ROW_SERIES_USUAL: usize = 200;
 
-fn series_of(exporter: &Exporter, row: &Shown) -> usize {
-    let set = &exporter.plan.sets[row.set];
-    let figures = set.set.figures(&row.cell, &set.group_bys[row.by]);
+/// How many series a row of a group-by has that holds this cell.
+pub(crate) fn series_of(set: &SetPlan, by: usize, cell: &Cell) -> usize {
+    let figures = set.set.figures(cell, &set.group_bys[by]);
     let bounds = figures.iter().filter(|figure| figure.interval.is_some()).count();
     let counts = set.set.shape().counts.iter().filter(|count| count.published).count();
     figures.len() + 2 * bounds + counts + 4

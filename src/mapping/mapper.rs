@@ -36,6 +36,9 @@ const STALL: Duration = Duration::from_secs(15);
 /// machine without memory.
 const TRIES: u32 = 3;
 
+/// How often a fresh child must die of a record before that is believed to be the record's doing: once may be chance.
+const PROOFS: u32 = 2;
+
 /// What a batch has of time at least, so that one that follows a death comes forward.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -206,8 +209,8 @@ fn outcome(answer: Answer) -> Mapped {
 #[derive(Default)]
 struct Failures {
     one_by_one: bool,
-    /// How often the record that is first now has met a death that is not of its doing.
-    accidents: u32,
+    /// How many fresh children have died, one after the other, of the record that is first now.
+    deaths: u32,
 }
 
 impl Failures {
@@ -215,21 +218,16 @@ impl Failures {
     fn note(&mut self, death: &Death, at_once: bool) -> Option<String> {
         let alone = std::mem::replace(&mut self.one_by_one, true) && at_once;
         if !alone {
-            self.accidents = 0;
+            self.deaths = 0;
             return None;
         }
-        let cause = match death.cause() {
-            Some(cause) => cause,
-            None => {
-                self.accidents += 1;
-                if self.accidents < TRIES {
-                    return None;
-                }
-                format!("the mapper died {TRIES} times: {death}")
-            }
-        };
-        self.accidents = 0;
-        Some(cause)
+        self.deaths += 1;
+        let cause = death.cause();
+        if self.deaths < if cause.is_some() { PROOFS } else { TRIES } {
+            return None;
+        }
+        self.deaths = 0;
+        Some(cause.unwrap_or_else(|| format!("the mapper died {TRIES} times: {death}")))
     }
 }
 

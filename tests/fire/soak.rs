@@ -164,6 +164,7 @@ pub fn steady(minutes: usize) -> Result<(), Failed> {
     assert!(!grows(&points), "memory grows");
     let near = |expected: f64, found: f64| (expected / found - 1.0).abs() <= 0.2;
     assert!(near(expected_memory, mean / 1024.0), "the memory is not what `check` expects");
+    assert!(near(expected_series, shown as f64), "the series are not what `check` expects");
     let (first, last) = (most(&looks[..third]), most(&looks[2 * third..]));
     assert!(last.0 <= first.0 + 2 && last.1 <= first.1 + 1, "descriptors or threads grow");
     Ok(())

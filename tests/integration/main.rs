@@ -14,6 +14,7 @@ mod bodies;
 mod copied;
 
 mod administration;
+mod alerts;
 mod breaks;
 mod broker;
 mod checking;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         schema::tests(),
         conformance::tests(),
         administration::tests(),
+        alerts::tests(),
         commit_latency::tests(),
         service::tests(),
         limits::tests(),
