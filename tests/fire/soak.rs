@@ -103,7 +103,8 @@ pub fn steady(minutes: usize) -> Result<(), Failed> {
         timing: "",
         input: "lateness = \"2m\"\nmax_future = \"1m\"",
         // What is held is complete when the longest window and lateness have passed once, well within the first third.
-        more: "[[windows]]\nname = \"1m\"\nsize = \"1m\"\n[[windows]]\nname = \"5m\"\nsize = \"5m\"\nslide = \"1m\"",
+        more: "[[windows]]\nname = \"1m\"\nsize = \"1m\"\n[[windows]]\nname = \"5m\"\nsize = \"5m\"\nslide = \"1m\"\n\
+               [export]\nwide = [\"5m\"]\nnarrow = [\"5m\"]",
     })?;
     let service = setup.start("one");
     let config = setup.config.to_string_lossy().into_owned();
