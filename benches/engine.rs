@@ -3,22 +3,22 @@
 //!
 //!     cargo bench --bench engine
 
+#[path = "parts/rows.rs"]
+#[allow(dead_code, reason = "another benchmark uses the rest")]
+mod rows;
+
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
-use touchstone::clock::ManualClock;
 use touchstone::config::{self, Settings};
 use touchstone::engine::cell::Cell;
 use touchstone::engine::codec::{Format, PaneKey, decode_delta, encode_delta, encode_pane, encode_pane_key};
 use touchstone::engine::plan::Plan;
-use touchstone::engine::publish::Shown;
 use touchstone::engine::section::Section;
 use touchstone::engine::slice::Values;
 use touchstone::engine::stage::{self, Fold, Merge, Open};
-use touchstone::export::Exporter;
-use touchstone::pipeline::board::{Board, Condition, MergeStatus};
 use touchstone::touchpoint::{Answer, Dimension, Dimensions, Kind, Outcome, SurveyMetric, Touchpoint};
 
 /// The default plan with one deltas partition, so that one merge task owns everything.
@@ -200,8 +200,7 @@ fn panes(group: &touchstone::engine::section::Group<'_>) -> Vec<(Vec<u8>, Vec<u8
 /// /metrics, from the board, with figures computed; the floor writes as many lines.
 fn scrape(criterion: &mut Criterion) {
     let plan = plan();
-    let contacts = plan.sets.iter().position(|set| set.set.name() == "contacts").expect("it is there");
-    let by = plan.sets[contacts].group_bys.iter().position(|by| by.name == "queue").expect("it is there");
+    let (contacts, _) = rows::contacts_by_queue(&plan);
     let mut cell = Cell::new(plan.sets[contacts].set.shape());
     touchpoints(5_000)
         .iter()
@@ -210,37 +209,10 @@ fn scrape(criterion: &mut Criterion) {
     cell.events = 3_000;
     let mut group = criterion.benchmark_group("scrape");
     group.sample_size(10);
-    for wanted in [1_000usize, 10_000, 100_000] {
-        let exporter = |rows: usize| {
-            let row = |n: usize| Shown {
-                set: contacts,
-                by,
-                values: Values::new([&*format!("channel-{}", n % 10), &*format!("queue-{n}")]).expect("two short ones"),
-                window: 1,
-                start: 0,
-                end: 900_000,
-                cell: cell.clone(),
-                is_final: false,
-                covered_from: 0,
-            };
-            let board = Board::new();
-            let status = MergeStatus {
-                condition: Condition::Live,
-                rows: Arc::new((0..rows).map(row).collect()),
-                sizes: Vec::new(),
-                times: Vec::new(),
-                offset: 0,
-                dropped: 0,
-                committed_at: 0,
-            };
-            board.post(|posted| _ = posted.merges.insert(0, status));
-            Exporter::new(Arc::clone(&plan), board, Arc::new(ManualClock::new(0)), usize::MAX)
-        };
-        let lines = |page: &str| page.lines().filter(|line| !line.starts_with('#')).count();
-        let each = lines(&exporter(2).metrics()) - lines(&exporter(1).metrics());
-        let exporter = exporter(wanted / each);
+    for wanted in [1_000, 10_000, 100_000] {
+        let (exporter, _) = rows::exporter(&plan, &cell, wanted);
         let page = exporter.metrics();
-        println!("{wanted} series: {} lines, {} bytes", lines(&page), page.len());
+        println!("{wanted} series: {} lines, {} bytes", rows::lines(&page), page.len());
         group.bench_function(format!("{wanted} series"), |bencher| bencher.iter(|| exporter.metrics()));
         group.bench_function(format!("floor: {wanted} lines"), |bencher| {
             bencher.iter(|| {

@@ -27,6 +27,10 @@ mod events;
 mod lines;
 #[path = "growth/picture.rs"]
 mod picture;
+#[path = "parts/random.rs"]
+mod random;
+#[path = "parts/rows.rs"]
+mod rows;
 
 use events::{Events, Load};
 
@@ -60,11 +64,9 @@ struct Engine {
     spent: Spent,
     cells: usize,
     finals: usize,
-    bytes: usize,
 }
 
 /// What a run gave: where the time of an item went, in ns, and what stood behind it.
-#[derive(Clone)]
 struct Figures {
     stages: [(&'static str, f64); 5],
     cells: usize,
@@ -89,22 +91,13 @@ impl Engine {
             spent: Spent::default(),
             cells: 0,
             finals: 0,
-            bytes: 0,
         }
     }
 
     /// Takes in a piece of one partition.
     fn take(&mut self, partition: usize, events: &[String]) {
-        let limits = Limits { record_bytes_max: 1 << 20 };
-        let context = DecodeContext { now: i64::MAX / 2, max_future_ms: 0, limits };
         let begun = Instant::now();
-        let items: Vec<Item<'_>> = events
-            .iter()
-            .map(|event| {
-                let value = Some(event.as_bytes());
-                decode(&Record { offset: 0, timestamp: None, key: None, value, headers: &[] }, &context)
-            })
-            .collect();
+        let items: Vec<Item<'_>> = events.iter().map(|event| read(event)).collect();
         self.spent.decode += begun.elapsed();
         let begun = Instant::now();
         let fold = &mut self.folds[partition];
@@ -136,9 +129,8 @@ impl Engine {
         let begun = Instant::now();
         for merge in &mut self.merges {
             for shown in merge.finals() {
-                let (key, value) = (aggregate::key(&self.plan, &shown), aggregate::value(&self.plan, &shown));
                 self.finals += 1;
-                self.bytes += std::hint::black_box(key).len() + std::hint::black_box(value).len();
+                std::hint::black_box((aggregate::key(&self.plan, &shown), aggregate::value(&self.plan, &shown)));
             }
         }
         self.spent.publish += begun.elapsed();
@@ -146,6 +138,13 @@ impl Engine {
         self.merges.iter_mut().for_each(Merge::committed);
         self.spent.merge += begun.elapsed();
     }
+}
+
+/// What an event holds.
+fn read(event: &str) -> Item<'_> {
+    let context = DecodeContext { now: i64::MAX / 2, max_future_ms: 0, limits: Limits { record_bytes_max: 1 << 20 } };
+    let value = Some(event.as_bytes());
+    decode(&Record { offset: 0, timestamp: None, key: None, value, headers: &[] }, &context)
 }
 
 /// One record for each deltas partition, as the pipeline writes them.

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use touchstone::engine::time::rfc3339;
 
+use crate::random::Random;
+
 /// 2026-11-22T00:00:00Z, ms.
 const START: i64 = 1_795_305_600_000;
 
@@ -51,32 +53,9 @@ impl Load {
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
-    }
-
-    /// In `0..n`; the first are the most frequent.
-    fn skewed(&mut self, n: u64) -> u64 {
-        let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
-        (unit.powi(2) * n as f64) as u64
-    }
-
-    /// Exponential with this mean, ms.
-    fn wait(&mut self, mean_ms: f64) -> u64 {
-        let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
-        (-mean_ms * (1.0 - unit).ln()) as u64
-    }
+/// Exponential with this mean, ms.
+fn exponential(random: &mut Random, mean_ms: f64) -> u64 {
+    (-mean_ms * (1.0 - random.unit()).ln()) as u64
 }
 
 pub struct Events<'l> {
@@ -167,12 +146,12 @@ fn contact(random: &mut Random, n: u64, json: &mut String) {
         write!(json, r#""{name}":{}.{:03},"#, ms / 1_000, ms % 1_000).expect("into memory");
     };
     write!(json, r#""contact_id":"k-{n:010}","direction":"inbound","outcome":"{outcome}","#).expect("into memory");
-    seconds(json, "queue_wait_seconds", random.wait(35_000.0));
+    seconds(json, "queue_wait_seconds", exponential(random, 35_000.0));
     if outcome == "answered" {
-        let hold = if random.below(10) < 3 { random.wait(25_000.0) } else { 0 };
+        let hold = if random.below(10) < 3 { exponential(random, 25_000.0) } else { 0 };
         seconds(json, "hold_seconds", hold);
-        seconds(json, "talk_seconds", random.wait(240_000.0));
-        seconds(json, "wrapup_seconds", random.wait(30_000.0));
+        seconds(json, "talk_seconds", exponential(random, 240_000.0));
+        seconds(json, "wrapup_seconds", exponential(random, 30_000.0));
     }
     write!(json, r#""resolved":{},"transfers":0"#, random.below(10) < 7).expect("into memory");
 }

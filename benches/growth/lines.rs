@@ -5,18 +5,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use touchstone::clock::ManualClock;
 use touchstone::engine::cell::Cell;
 use touchstone::engine::codec::{Format, PaneKey, encode_pane, encode_pane_key};
-use touchstone::engine::publish::Shown;
-use touchstone::engine::slice::Values;
 use touchstone::engine::stage::Merge;
-use touchstone::export::Exporter;
-use touchstone::pipeline::board::{Board, Condition, MergeStatus};
+use touchstone::touchpoint::Item;
 
-use crate::events::Load;
+use crate::events::{Events, Load};
 use crate::picture::{self, Curve};
-use crate::{Engine, Figures, peak_memory, run};
+use crate::{Engine, Figures, peak_memory, read, rows, run};
 
 /// How often a point is measured.
 const ROUNDS: usize = 3;
@@ -142,8 +138,8 @@ pub fn all(directory: &Path) {
 /// Restores so many panes of a contact set, as a checkpoint holds them, in ms.
 fn restore(panes: u64) -> f64 {
     let engine = Engine::new(&Load::default());
-    let (cell, set, by) = contacts(&engine);
     let plan = &engine.plan;
+    let ((set, by), cell) = (rows::contacts_by_queue(plan), contact_cell(&engine));
     let owner = plan.partition(plan.sets[set].set.name(), "queue");
     let definitions = plan.sets[set].definitions[by];
     let record = |n: u64| {
@@ -152,7 +148,7 @@ fn restore(panes: u64) -> f64 {
             group_by: "queue".into(),
             level: "60000ms".into(),
             start: 60_000 * i64::try_from(n % 20).expect("small"),
-            values: values(n / 20),
+            values: rows::values(n / 20),
         };
         (encode_pane_key(&key), encode_pane(&cell, definitions, Format::LATEST))
     };
@@ -169,65 +165,29 @@ fn restore(panes: u64) -> f64 {
 /// A page of so many series, in ms.
 fn scrape(series: u64) -> f64 {
     let engine = Engine::new(&Load::default());
-    let (cell, set, by) = contacts(&engine);
-    let exporter = |rows: u64| {
-        let row = |n| Shown {
-            set,
-            by,
-            values: values(n),
-            window: 1,
-            start: 0,
-            end: 900_000,
-            cell: cell.clone(),
-            is_final: false,
-            covered_from: 0,
-        };
-        let board = Board::new();
-        let status = MergeStatus {
-            condition: Condition::Live,
-            rows: Arc::new((0..rows).map(row).collect()),
-            sizes: Vec::new(),
-            times: Vec::new(),
-            offset: 0,
-            dropped: 0,
-            committed_at: 0,
-        };
-        board.post(|posted| _ = posted.merges.insert(0, status));
-        Exporter::new(Arc::clone(&engine.plan), board, Arc::new(ManualClock::new(0)), usize::MAX)
-    };
-    let lines = |page: &str| page.lines().filter(|line| !line.starts_with('#')).count() as u64;
-    let each = lines(&exporter(2).metrics()) - lines(&exporter(1).metrics());
-    let exporter = exporter(series / each);
+    let (exporter, each) = rows::exporter(&engine.plan, &contact_cell(&engine), series);
     exporter.metrics();
     let begun = Instant::now();
     let page = exporter.metrics();
     let took = begun.elapsed().as_secs_f64() * 1e3;
-    assert!(lines(&page) >= series - each, "all of them");
+    assert!(rows::lines(&page) >= series - each, "all of them");
     took
 }
 
-fn values(n: u64) -> Values {
-    Values::new([&*format!("channel-{}", n % 10), &*format!("queue-{n}")]).expect("two short ones")
-}
-
-/// A cell of the set `contacts` that 24 items have filled, and which set and group-by it is of.
-fn contacts(engine: &Engine) -> (Cell, usize, usize) {
-    use touchstone::record::Record;
-    use touchstone::touchpoint::{DecodeContext, Item, Limits, decode};
-    let plan = &engine.plan;
-    let set = plan.sets.iter().position(|set| set.set.name() == "contacts").expect("it is there");
-    let by = plan.sets[set].group_bys.iter().position(|by| by.name == "queue").expect("it is there");
-    let mut cell = Cell::new(plan.sets[set].set.shape());
+/// A cell of the set `contacts` that 24 events have filled.
+fn contact_cell(engine: &Engine) -> Cell {
+    let (set, _) = rows::contacts_by_queue(&engine.plan);
+    let set = &engine.plan.sets[set].set;
+    let mut cell = Cell::new(set.shape());
     let load = Load::default();
-    let context = DecodeContext { now: i64::MAX / 2, max_future_ms: 0, limits: Limits { record_bytes_max: 1 << 20 } };
     for n in 0..24 {
-        let event = crate::events::Events::new(&load).make(n);
-        let record = Record { offset: 0, timestamp: None, key: None, value: Some(event.as_bytes()), headers: &[] };
-        let Item::Touchpoint(touchpoint) = decode(&record, &context) else { continue };
-        if plan.sets[set].set.feeds(&touchpoint) {
-            plan.sets[set].set.add(&touchpoint, &mut cell);
+        let event = Events::new(&load).make(n);
+        if let Item::Touchpoint(touchpoint) = read(&event)
+            && set.feeds(&touchpoint)
+        {
+            set.add(&touchpoint, &mut cell);
             cell.events += 1;
         }
     }
-    (cell, set, by)
+    cell
 }

@@ -8,6 +8,8 @@ use std::fmt::Write;
 
 use touchstone::engine::time::rfc3339;
 
+use crate::random::Random;
+
 /// How many channels, and queues of each.
 const CHANNELS: [&str; 10] =
     ["voice", "chat", "messaging", "email", "social", "web", "app", "sms", "in_person", "other"];
@@ -99,36 +101,10 @@ pub fn bucket(milliseconds: i64) -> usize {
 /// Windows by name, start (ms) and slice; only those that hold something.
 pub type Truth = BTreeMap<(&'static str, i64, String), Cell>;
 
-/// SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// In `0..n`.
-    fn below(&mut self, n: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// In `0..n`; the first are the most frequent.
-    fn skewed(&mut self, n: u64) -> u64 {
-        (self.unit().powi(2) * n as f64) as u64
-    }
-
-    /// Exponential with this mean, in ms.
-    fn wait(&mut self, mean_seconds: f64) -> i64 {
-        let seconds = -mean_seconds * (1.0 - self.unit()).ln();
-        (seconds.min(7_200.0) * 1_000.0) as i64
-    }
+/// Exponential with this mean, in ms.
+fn exponential(random: &mut Random, mean_seconds: f64) -> i64 {
+    let seconds = -mean_seconds * (1.0 - random.unit()).ln();
+    (seconds.min(7_200.0) * 1_000.0) as i64
 }
 
 /// An event and what it counts.
@@ -220,20 +196,20 @@ fn contact(random: &mut Random, n: u64, cell: &mut Cell, json: &mut String) {
         988..996 => "voicemail",
         _ => "failed",
     };
-    let wait = random.wait(if outcome == "abandoned" { 60.0 } else { 35.0 });
+    let wait = exponential(random, if outcome == "abandoned" { 60.0 } else { 35.0 });
     write!(json, r#""contact_id":"k-{n:010}","direction":"inbound","outcome":"{outcome}","#).expect("into memory");
     seconds(json, "queue_wait_seconds", wait);
     match outcome {
         "answered" => {
-            let hold = if random.below(10) < 3 { random.wait(25.0) } else { 0 };
+            let hold = if random.below(10) < 3 { exponential(random, 25.0) } else { 0 };
             counts[count::ANSWERED] = 1;
             counts[count::ANSWERED_WAIT] = wait;
             counts[count::HOLD] = hold;
             cell.waits[bucket(wait)] = 1;
             cell.queued[bucket(wait)] = 1;
             seconds(json, "hold_seconds", hold);
-            seconds(json, "talk_seconds", random.wait(240.0));
-            seconds(json, "wrapup_seconds", random.wait(30.0));
+            seconds(json, "talk_seconds", exponential(random, 240.0));
+            seconds(json, "wrapup_seconds", exponential(random, 30.0));
             write!(json, r#""resolved":{}"#, random.below(10) < 7).expect("into memory");
         }
         "abandoned" => {

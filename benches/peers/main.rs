@@ -13,6 +13,8 @@ mod job;
 mod judge;
 mod log;
 mod measure;
+#[path = "../parts/random.rs"]
+mod random;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -22,7 +22,7 @@ pub struct Check {
     #[arg(long, value_name = "KIND=RATE")]
     rate: Vec<String>,
     /// Distinct values of a group-by under that load; where it is not given, as many as there may be
-    #[arg(long, value_name = "GROUP_BY=COUNT")]
+    #[arg(long, value_name = "GROUP_BY=COUNT", requires = "rate")]
     slices: Vec<String>,
 }
 
@@ -35,6 +35,7 @@ impl Check {
     /// # Errors
     /// [`Failure`]: the configuration is wrong.
     pub fn run(self) -> Result<(), Failure> {
+        let load = Load::parse(&self.rate, &self.slices).map_err(Failure::usage)?;
         let settings = settings(&self.config)?;
         connection(&settings)?;
         let mut raw = settings.raw.clone();
@@ -53,7 +54,6 @@ impl Check {
         }
         println!("\n{}", Memory::of(&settings));
         if !self.rate.is_empty() {
-            let load = Load::parse(&self.rate, &self.slices).map_err(|error| anyhow::anyhow!(error))?;
             println!("\n{}", Expected::of(&settings, &load));
         }
         Ok(())
