@@ -158,3 +158,27 @@ impl Cell {
             && self.distributions.len() == other.distributions.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Open cells are used again: whatever a commit left in one would count twice.
+    #[test]
+    fn a_cell_that_was_cleared_is_a_new_one() {
+        const SHAPE: Shape = Shape {
+            counts: &[Count { name: "n", published: true, help: "all" }],
+            squares: &["n2"],
+            histograms: &["n"],
+            tallies: &["by"],
+            distributions: &["of"],
+        };
+        let mut cell = Cell::new(&SHAPE);
+        (cell.events, cell.counts[0], cell.squares[0]) = (3, 3, 9);
+        cell.histograms[0].add(1_000, 1);
+        cell.tallies[0].add("a", 1);
+        cell.distributions[0].add_other(1);
+        cell.clear();
+        assert_eq!(cell, Cell::new(&SHAPE));
+    }
+}
