@@ -37,6 +37,13 @@ pub fn key(plan: &Plan, shown: &Shown) -> String {
     key
 }
 
+/// A value as it stands in a key, and in an address.
+pub(crate) fn percent_encoded(value: &str) -> String {
+    let mut encoded = String::new();
+    percent_encode(value, &mut encoded);
+    encoded
+}
+
 fn percent_encode(value: &str, into: &mut String) {
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -25,4 +25,5 @@ pub mod statistics;
 pub mod telemetry;
 pub mod topics;
 pub mod touchpoint;
+pub mod web;
 pub mod workload;

@@ -80,23 +80,23 @@ fn main() {
             bench.build(project);
         }
     }
-    let mut results: Vec<(&str, Vec<(Run, u64)>)> = Vec::new();
-    for (name, what) in COMPETITORS.iter().filter(|(name, _)| runs(name)) {
-        println!("{name}: {what}");
-        let mut right = Vec::new();
-        for round in 1..=rounds {
+    let running: Vec<_> = COMPETITORS.iter().filter(|(name, _)| runs(name)).collect();
+    running.iter().for_each(|(name, what)| println!("{name}: {what}"));
+    let mut results: Vec<(&str, Vec<(Run, u64)>)> = running.iter().map(|(name, _)| (*name, Vec::new())).collect();
+    // Everybody in each round: a machine that is slower for some minutes is so for all of them.
+    for round in 1..=rounds {
+        for (name, right) in &mut results {
             match bench.compete(name) {
                 Ok((run, written)) => {
                     println!(
-                        "  round {round}: {:.2} us an event ({:.2} from the start), {:.0} events/s, {:.0} MiB",
+                        "round {round}, {name}: {:.2} us an event ({:.2} from the start), {:.0} events/s, {:.0} MiB",
                         run.cpu, run.cpu_whole, run.rate, run.memory
                     );
                     right.push((run, written));
                 }
-                Err(error) => println!("  round {round}: NOT COUNTED: {error}"),
+                Err(error) => println!("round {round}, {name}: NOT COUNTED: {error}"),
             }
         }
-        results.push((name, right));
     }
     table(&results, events);
     broker::stop();

@@ -2,21 +2,39 @@
 
 use super::Failure;
 use super::expected::{Expected, Load};
+use super::explain::Sample;
 use super::memory::Memory;
+use super::replay::mapping;
 use super::run::{connection, settings};
 use crate::config::Settings;
 use crate::engine::window::WindowKind;
 use crate::metrics::catalogue::FIGURES;
+use crate::pipeline::input::InputSettings;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Validate the configuration; print what is in force and its cost in series and memory
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n    touchstone check --config touchstone.toml\n    touchstone check --mapping calls.jq --explain calls.csv"
+)]
 pub struct Check {
     /// The configuration
+    #[arg(long, value_name = "FILE", required_unless_present = "mapping")]
+    config: Option<PathBuf>,
+    /// Print what becomes of the rows of a sample: NDJSON, CSV or TSV as its name says
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    explain: Option<String>,
+    /// Explain it with this jq filter instead of that of the configuration
+    #[arg(long, value_name = "FILE", requires = "explain")]
+    mapping: Option<PathBuf>,
+    /// Explain it as a record of this input; left out: of the first one
+    #[arg(long, value_name = "NAME", requires = "explain", conflicts_with = "mapping")]
+    input: Option<String>,
+    /// How many rows are explained
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "explain")]
+    rows: usize,
     /// A load to reckon with: accepted items a second of a kind (contact, interaction, customer, survey); prints the
     /// memory and the series to expect
     #[arg(long, value_name = "KIND=RATE")]
@@ -36,7 +54,11 @@ impl Check {
     /// [`Failure`]: the configuration is wrong.
     pub fn run(self) -> Result<(), Failure> {
         let load = Load::parse(&self.rate, &self.slices).map_err(Failure::usage)?;
-        let settings = settings(&self.config)?;
+        if let Some(file) = &self.explain {
+            return self.explain(file);
+        }
+        let Some(config) = &self.config else { return Err(Failure::usage("--config FILE is missing".to_owned())) };
+        let settings = settings(config)?;
         connection(&settings)?;
         let mut raw = settings.raw.clone();
         raw.service.instance.clone_from(&settings.instance);
@@ -57,6 +79,24 @@ impl Check {
             println!("\n{}", Expected::of(&settings, &load));
         }
         Ok(())
+    }
+
+    /// What becomes of the rows of a sample.
+    fn explain(&self, file: &str) -> Result<(), Failure> {
+        if let Some(path) = &self.mapping {
+            let input = InputSettings { mapping: Some(mapping(path)?), ..InputSettings::of_files() };
+            return Sample::of(file, self.rows, &input).explain();
+        }
+        let Some(config) = &self.config else { return Err(Failure::usage("--config FILE is missing".to_owned())) };
+        let settings = settings(config)?;
+        let index = match &self.input {
+            None => 0,
+            Some(name) => settings.plan.input(name).ok_or_else(|| {
+                let names: Vec<&str> = settings.plan.inputs.iter().map(|input| &*input.name).collect();
+                Failure::usage(format!("there is no input {name}; there are {}", names.join(", ")))
+            })?,
+        };
+        Sample::of(file, self.rows, &settings.inputs[index]).explain()
     }
 }
 

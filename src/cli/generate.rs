@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 /// The same arguments give the same bytes. The events follow the hours and days of a business; on each day a queue
 /// gets worse for a while, and customers of one channel are unhappy.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n    touchstone generate --count 100000 --duration 1d > events.ndjson")]
 pub struct Generate {
     /// How many events
     #[arg(long, value_name = "N", default_value_t = 100_000)]

@@ -1,15 +1,18 @@
 //! The command line: arguments into a command, its outcome into an exit code. One file per command.
 
 mod check;
-mod demo;
+pub mod demo;
 mod expected;
+mod explain;
 mod failure;
 mod generate;
+mod health;
 mod memory;
 mod replay;
 mod run;
 mod security;
 pub mod service;
+mod shell;
 mod sources;
 mod topics;
 
@@ -45,6 +48,12 @@ enum Command {
     Topics(topics::Topics),
     /// What each source has been taken in up to; adopt, retire, accept a gap
     Sources(sources::Sources),
+    /// Ask a running process whether it is healthy, for containers
+    Health(health::Health),
+    /// Completion of commands and options for a shell
+    Completions(shell::Completions),
+    /// Manual pages, one per command, into a directory
+    Man(shell::Man),
     /// Runs a mapping for its parent process; never started by hand
     #[command(name = mapping::COMMAND, hide = true)]
     Mapper,
@@ -69,6 +78,12 @@ pub fn main() -> ExitCode {
         Command::Topics(topics) => topics.run(),
         Command::Mapper => mapping::serve().map_err(Failure::from),
         Command::Sources(sources) => sources.run(),
+        Command::Health(health) => health.run(),
+        Command::Completions(completions) => {
+            completions.run();
+            Ok(())
+        }
+        Command::Man(man) => man.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,15 +7,17 @@ use crate::clock::SystemClock;
 use crate::config::{self, LogFormat, Settings};
 use crate::kafka::admin::Admin;
 use crate::kafka::{Connection, Timings};
-use crate::pipeline::link::Link;
+use crate::pipeline::link::{Follower, Link};
 use crate::telemetry;
 use crate::topics;
+use crate::web::OpenFollower;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The service
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n    touchstone run --config touchstone.toml")]
 pub struct Run {
     /// The configuration; every key is in config/touchstone.toml
     #[arg(long, value_name = "FILE")]
@@ -66,9 +68,13 @@ impl Run {
         let stop = stop_at_signals()?;
         let admin = Admin::open(&connection).map_err(|error| Failure::new(Exit::Failed, error))?;
         admin.require(&topics::table(&settings.layout)).map_err(|error| Failure::new(Exit::Failed, error))?;
+        let beside = connection.clone();
+        let follow: OpenFollower = Arc::new(move |topic, since| {
+            beside.follow(topic, since).map(|follower| Box::new(follower) as Box<dyn Follower>)
+        });
         let open: OpenLink = Arc::new(move |link| connection.link(link).map(|link| Box::new(link) as Box<dyn Link>));
-        let service = Service::start(&settings, &open, Arc::new(SystemClock::new()), stop)?;
-        tracing::info!(address = %service.server.address, instance = settings.instance, "running; see /metrics, /readyz, /debug");
+        let service = Service::start(&settings, &open, follow, Arc::new(SystemClock::new()), stop)?;
+        tracing::info!(address = %service.server.address, instance = settings.instance, "running; see /, /metrics, /readyz, /debug");
         service.wait()
     }
 }

@@ -14,6 +14,7 @@ use crate::pipeline::link::{Link, LinkConfig, LinkError};
 use crate::pipeline::merging::Merging;
 use crate::pipeline::stage::Stage;
 use crate::pipeline::worker::{Worker, WorkerError};
+use crate::web::{self, Feed, OpenFollower};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -62,13 +63,21 @@ impl Service {
     pub fn start(
         settings: &Settings,
         open: &OpenLink,
+        follow: OpenFollower,
         clock: Arc<dyn Clock>,
         stop: Arc<AtomicBool>,
     ) -> Result<Service, Failure> {
         let board = Board::new();
         let exporter =
             Exporter::new(Arc::clone(&settings.plan), board.clone(), Arc::clone(&clock), settings.http.series_max);
-        let server = http::serve(settings.http.listen, exporter)?;
+        let board_pages = if settings.raw.board.enabled {
+            let aggregates = settings.layout.names.aggregates.clone();
+            let feed = Feed::start(follow, aggregates, Arc::clone(&clock), Arc::clone(&stop))?;
+            Some(web::Board::new(&feed, exporter.clone()).routes())
+        } else {
+            None
+        };
+        let server = http::serve(settings.http.listen, exporter, board_pages)?;
         let (tell, ended) = channel();
         let mut workers = Vec::new();
         let folding = FoldSettings { mapper: Some(mapping::this_program()?), ..settings.folding() };

@@ -24,6 +24,9 @@ use std::time::{Duration, Instant};
 
 /// What each source has been taken in up to; adopt, retire, accept a gap
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n    touchstone sources --config touchstone.toml\n    touchstone sources --config touchstone.toml accept-gap calls"
+)]
 pub struct Sources {
     /// The configuration
     #[arg(long, value_name = "FILE", global = true)]

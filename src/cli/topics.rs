@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 /// Create or compare the topics it needs
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n    touchstone topics --config touchstone.toml --create")]
 pub struct Topics {
     /// The configuration
     #[arg(long, value_name = "FILE")]

@@ -275,7 +275,7 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         header: "[export]",
-        help: "What is shown over HTTP: /metrics, /healthz, /readyz, /debug.",
+        help: "What is shown over HTTP: /metrics, /healthz, /readyz, /debug, and the board.",
         keys: &[
             key(
                 "listen",
@@ -288,8 +288,21 @@ pub const SECTIONS: &[Section] = &[
                 "The most series in /metrics. Above it whole group-bys are left out, finest first, and touchstone_series_left_out says how many.",
             ),
             key("wide", "[\"15m\", \"1h\", \"1d\", \"28d\"]", "Windows shown for all and channel."),
-            key("narrow", "[\"15m\", \"1h\"]", "Windows shown for the other group-bys."),
+            key(
+                "narrow",
+                "[\"15m\", \"1h\", \"1d\"]",
+                "Windows shown for the other group-bys. Alerts compare an hour with the day: without it they do not name a queue.",
+            ),
         ],
+    },
+    Section {
+        header: "[board]",
+        help: "The page at /: what people look at who have no other tool. It reads cx.aggregates of the last 24 hours.",
+        keys: &[key(
+            "enabled",
+            "true",
+            "Whether it is served. It shows what /metrics shows, and a day of it; give it to no one who may not see that.",
+        )],
     },
     Section {
         header: "[timing]",

@@ -19,6 +19,7 @@ pub struct Raw {
     pub slices: Slices,
     pub metrics: Metrics,
     pub export: Export,
+    pub board: Board,
     pub timing: Timing,
     pub log: Log,
 }
@@ -235,8 +236,21 @@ impl Default for Export {
             listen: "127.0.0.1:9464".into(),
             series_max: 30_000,
             wide: ["15m", "1h", "1d", "28d"].map(String::from).to_vec(),
-            narrow: ["15m", "1h"].map(String::from).to_vec(),
+            narrow: ["15m", "1h", "1d"].map(String::from).to_vec(),
         }
+    }
+}
+
+/// The page that people open.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Board {
+    pub enabled: bool,
+}
+
+impl Default for Board {
+    fn default() -> Board {
+        Board { enabled: true }
     }
 }
 

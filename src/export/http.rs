@@ -1,4 +1,4 @@
-//! The HTTP server: four pages, read only, on a thread of its own.
+//! The HTTP server: four pages and the board, read only, on a thread of its own.
 
 use super::Exporter;
 use super::listener::Door;
@@ -22,11 +22,11 @@ pub struct Server {
     pub address: SocketAddr,
 }
 
-/// Listens on `address` and serves until the process ends.
+/// Listens on `address` and serves these pages and `more` until the process ends.
 ///
 /// # Errors
 /// The address cannot be listened on: the message names it and what to do.
-pub fn serve(address: SocketAddr, exporter: Exporter) -> anyhow::Result<Server> {
+pub fn serve(address: SocketAddr, exporter: Exporter, more: Option<Router>) -> anyhow::Result<Server> {
     let listener = std::net::TcpListener::bind(address).map_err(|error| {
         anyhow::anyhow!("cannot listen on {address}: {error}; set export.listen to a free address, port 0 takes any")
     })?;
@@ -38,7 +38,8 @@ pub fn serve(address: SocketAddr, exporter: Exporter) -> anyhow::Result<Server> 
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/debug", get(debug))
-        .with_state(exporter);
+        .with_state(exporter)
+        .merge(more.unwrap_or_default());
     thread::Builder::new().name("http".into()).spawn(move || {
         runtime.block_on(async move {
             match tokio::net::TcpListener::from_std(listener) {

@@ -16,8 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
-/// How many connections there are at most. Each takes a descriptor, and Kafka needs some too.
-const CONNECTIONS_MAX: usize = 128;
+/// How many connections there are at most: an open page of the board has one. Each takes a descriptor, and Kafka needs
+/// some too.
+const CONNECTIONS_MAX: usize = 384;
 
 /// How long one lives: a scrape takes a fraction of it, and the next one may open another.
 const LIFE: Duration = Duration::from_secs(30);

@@ -9,6 +9,7 @@ mod clients;
 mod context;
 mod error;
 pub mod feed;
+mod follower;
 mod link;
 mod message;
 pub mod offsets;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
+pub use self::follower::KafkaFollower;
 pub use self::link::KafkaLink;
 use self::security::Security;
 use crate::pipeline::link::{LinkConfig, LinkError};

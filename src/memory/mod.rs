@@ -6,6 +6,7 @@
 //! driven from one thread with waits of zero it is deterministic. It never compacts: a compacted topic simply keeps
 //! everything until [`Broker::apply_retention`] or [`Broker::delete_records`].
 
+mod follower;
 mod group;
 mod link;
 mod log;
@@ -14,6 +15,7 @@ mod state;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+pub use self::follower::{MemoryFollower, Positions};
 use self::group::Group;
 pub use self::link::MemoryLink;
 use self::log::Batch;

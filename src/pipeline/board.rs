@@ -35,6 +35,8 @@ pub struct SourceStatus {
     pub totals: Totals,
     /// Lifetime rejected items by reason.
     pub rejected: BTreeMap<RejectReason, i64>,
+    /// The offset of the newest rejected record per reason, this run.
+    pub rejected_at: BTreeMap<RejectReason, i64>,
     /// Its watermark.
     pub watermark: Option<i64>,
     /// Newest accepted event time per channel, this run.

@@ -18,7 +18,7 @@ use crate::engine::slice::NONE;
 use crate::engine::stage::{Fold, Judged, Open, sections};
 use crate::mapping::Mapped;
 use crate::record::{KeptRecord, Record};
-use crate::touchpoint::{Dimension, Item, Touchpoint};
+use crate::touchpoint::{Dimension, Item, RejectReason, Touchpoint};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,6 +87,7 @@ pub struct FoldTask {
     /// What it has counted for itself.
     own: Option<Open>,
     newest_by_channel: BTreeMap<String, i64>,
+    rejected_at: BTreeMap<RejectReason, i64>,
     /// Records whose mapping is still to come.
     waiting: VecDeque<Waiting>,
     /// Whether it learns its ids again.
@@ -114,6 +115,7 @@ impl FoldTask {
             has_open: false,
             own: None,
             newest_by_channel: BTreeMap::new(),
+            rejected_at: BTreeMap::new(),
             waiting: VecDeque::new(),
             restoring: false,
             target: None,
@@ -207,6 +209,7 @@ impl Folding {
             Item::Skipped => task.fold.skipped(),
             Item::Rejected(rejection) => {
                 task.fold.rejected(rejection.reason);
+                task.rejected_at.insert(rejection.reason, record.offset);
                 self.letter(task, record, index, rejection.reason.name(), &rejection.detail);
             }
         }
@@ -252,6 +255,7 @@ impl Folding {
             held: !task.aligned,
             totals: *totals,
             rejected: rejected.clone(),
+            rejected_at: task.rejected_at.clone(),
             watermark: task.fold.watermark(),
             newest_by_channel: task.newest_by_channel.clone(),
             offset: task.fold.offset(),
@@ -456,6 +460,7 @@ impl Stage for Folding {
                 held: false,
                 totals: Default::default(),
                 rejected: BTreeMap::new(),
+                rejected_at: BTreeMap::new(),
                 watermark: None,
                 newest_by_channel: BTreeMap::new(),
                 offset: 0,

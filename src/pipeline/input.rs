@@ -25,6 +25,21 @@ pub struct InputSettings {
     pub skip_offsets: BTreeSet<(i32, i64)>,
 }
 
+impl InputSettings {
+    /// Rows of files, as they are read where nothing is configured.
+    pub fn of_files() -> InputSettings {
+        InputSettings {
+            topic: String::new(),
+            from_files: true,
+            mapping: None,
+            max_future_ms: 300_000,
+            record_bytes_max: 1_048_576,
+            from_beginning: true,
+            skip_offsets: BTreeSet::new(),
+        }
+    }
+}
+
 /// The header that names the file a row came from.
 pub const FILE_HEADER: &str = "file";
 

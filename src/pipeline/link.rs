@@ -226,6 +226,16 @@ pub trait Link {
     fn close(&mut self);
 }
 
+/// Follows one topic beside any group, read committed, all of its partitions, also those that come later.
+pub trait Follower {
+    /// Hands over what has come, with its partition, waiting up to `wait` for a first record. Offsets that no longer exist
+    /// are stepped over.
+    ///
+    /// # Errors
+    /// See [`LinkError`]; after `Unavailable` simply poll again.
+    fn poll(&mut self, wait: Duration, take: &mut dyn FnMut(i32, Record<'_>)) -> Result<(), LinkError>;
+}
+
 /// Reads one partition once, in slices, so that the worker can go on polling between them.
 pub trait Reader {
     /// Hands over up to `max` records; true when everything was read.

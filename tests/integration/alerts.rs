@@ -1,81 +1,59 @@
 //! The alerts that are shipped: Prometheus takes them, each fires and stays quiet as its tests say, no guard of them can be
 //! taken away unnoticed, they name families that exist, and somebody wrote down what to do.
 
-use std::collections::BTreeSet;
+#[macro_use]
+mod subjects;
+
+mod business;
+mod health;
+mod paging;
+mod real;
+mod scenario;
+mod table;
+mod timeline;
+mod weekly;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use libtest_mimic::{Failed, Trial};
 use touchstone::export::FAMILIES;
+use touchstone::metrics::{Settings, catalogue, registry};
 
-const RULES: &str = "touchstone-health.rules.yml";
-const TESTS: &str = "health.test.yml";
+use scenario::Scenario;
+use subjects::{Subject, subjects};
+pub use table::markdown as table;
+
+/// About the data, with tests by hand; about the business, with tests that are made from tables.
+const HEALTH: &str = "touchstone-health.rules.yml";
+const BUSINESS: &str = "touchstone-cx.rules.yml";
 
 pub fn tests() -> Vec<Trial> {
     vec![
         Trial::test("alerts::prometheus_takes_them", taken),
-        Trial::test("alerts::each_fires_and_stays_quiet", fire),
-        Trial::test("alerts::no_guard_can_be_taken_away", guarded),
+        Trial::test("alerts::each_about_the_data_fires_and_stays_quiet", health::fire),
+        Trial::test("alerts::no_guard_about_the_data_can_be_taken_away", health::guarded),
+        Trial::test("alerts::each_about_the_business_fires_and_stays_quiet", fire),
+        Trial::test("alerts::no_guard_about_the_business_can_be_taken_away", guarded),
+        Trial::test("alerts::the_demo_pages_once_and_names_the_queue", real::demo),
+        Trial::test("alerts::a_dead_source_is_told_as_data", real::dead),
+        Trial::test("alerts::one_place_is_one_page", paging::once),
+        Trial::test("alerts::numbers_that_are_not_live_page_as_data_alone", paging::inhibited),
+        // Minutes each: cargo test --test integration -- --ignored alerts::
+        Trial::test("alerts::a_bank_in_january", real::bank).with_ignored_flag(true),
+        Trial::test("alerts::reviews_at_the_turn_of_the_year", real::reviews).with_ignored_flag(true),
         Trial::test("alerts::they_name_families_that_exist", families),
         Trial::test("alerts::each_has_a_test_and_a_runbook", runbooks),
     ]
 }
 
-/// A guard: the alert (none: the rules as a whole), its text, and what is left without it.
-type Guard = (&'static str, &'static str, &'static str);
-
-const GUARDS: [Guard; 23] = [
-    ("TouchstoneAbsent", "absent(up{job=\"touchstone\"} == 1)", "absent(up{job=\"touchstone\"})"),
-    ("TouchstoneAbsent", "for: 2m", "for: 0m"),
-    ("TouchstoneInstanceDown", "for: 5m", "for: 0m"),
-    ("TouchstoneTaskHalted", "for: 1m", "for: 0m"),
-    ("TouchstoneWorkerUnavailable", "for: 2m", "for: 0m"),
-    (
-        "",
-        "max without (instance, pod) (touchstone_watermark_timestamp_seconds)",
-        "min without (instance, pod) (touchstone_watermark_timestamp_seconds)",
-    ),
-    ("TouchstoneWatermarkStalled", "for: 5m", "for: 0m"),
-    (
-        "TouchstoneSourceSilent",
-        "max without (channel) (touchstone_source_newest_event_timestamp_seconds:max)",
-        "touchstone_source_newest_event_timestamp_seconds:max",
-    ),
-    ("TouchstoneSourceSilent", "for: 5m", "for: 0m"),
-    (
-        "TouchstoneSourceBehind",
-        "- on (job) group_left ()\n            min by (job) (touchstone_watermark_lag_seconds:min)",
-        "",
-    ),
-    (
-        "",
-        "min without (instance, pod) (touchstone_watermark_lag_seconds)",
-        "max without (instance, pod) (touchstone_watermark_lag_seconds)",
-    ),
-    ("TouchstoneSourceBehind", "for: 10m", "for: 0m"),
-    ("TouchstoneLagGrowing", "> 10000", "> 0"),
-    (
-        "TouchstoneLagGrowing",
-        "and\n            touchstone_consumer_lag:min > touchstone_consumer_lag:min offset 15m",
-        "",
-    ),
-    ("TouchstoneLagGrowing", "for: 15m", "for: 0m"),
-    ("TouchstoneLateItems", ">= 100", ">= 0"),
-    ("TouchstoneLateItems", "> 0.01", "> 0"),
-    ("TouchstoneRejectedItems", ">= 100", ">= 0"),
-    ("TouchstoneRejectedItems", "> 0.01", "> 0"),
-    ("TouchstoneRestoreSlow", "for: 5m", "for: 0m"),
-    ("TouchstoneSeriesLeftOut", "for: 10m", "for: 0m"),
-    ("TouchstoneLateItems", "{result=\"late\"}", "{result=\"rejected\"}"),
-    ("TouchstoneRejectedItems", "{result=\"rejected\"}", "{result=\"late\"}"),
-];
-
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus")
 }
 
-fn rules() -> Result<String, Failed> {
-    Ok(std::fs::read_to_string(directory().join(RULES))?)
+fn rules(file: &str) -> Result<String, Failed> {
+    Ok(std::fs::read_to_string(directory().join(file))?)
 }
 
 fn promtool(arguments: &[&str], directory: &Path) -> Result<Output, Failed> {
@@ -89,42 +67,89 @@ fn well(output: &Output) -> Result<(), Failed> {
 }
 
 fn taken() -> Result<(), Failed> {
-    well(&promtool(&["check", "rules", "--lint=all", "--lint-fatal", RULES], &directory())?)
+    well(&promtool(&["check", "rules", "--lint=all", "--lint-fatal", HEALTH, BUSINESS], &directory())?)
+}
+
+/// The rules without one guard of one alert; no alert: of what is recorded.
+fn without(rules: &str, alert: &str, guard: &str, left: &str) -> Result<String, Failed> {
+    let begin = if alert.is_empty() { 0 } else { rules.find(&format!("- alert: {alert}\n")).ok_or(alert)? };
+    let end = match alert {
+        "" => rules.len(),
+        _ => rules[begin + 1..].find("- alert: ").map_or(rules.len(), |length| begin + 1 + length),
+    };
+    let part = &rules[begin..end];
+    if !part.contains(guard) {
+        return Err(format!("{alert} does not hold {guard:?}").into());
+    }
+    Ok(format!("{}{}{}", &rules[..begin], part.replace(guard, left), &rules[end..]))
+}
+
+/// What promtool says of scenarios under these rules.
+fn tried(rules: &str, scenarios: &[Scenario], weekly: bool) -> Result<Output, Failed> {
+    let directory = tempfile::tempdir()?;
+    std::fs::write(directory.path().join(BUSINESS), rules)?;
+    // A week is looked at every five minutes.
+    let step = if weekly { 5 } else { 1 };
+    std::fs::write(directory.path().join("test.yml"), scenario::file(BUSINESS, scenarios, step))?;
+    promtool(&["test", "rules", "test.yml"], directory.path())
 }
 
 fn fire() -> Result<(), Failed> {
-    well(&promtool(&["test", "rules", TESTS], &directory().join("tests"))?)
-}
-
-/// The tests of the alerts, over other rules.
-fn tried(rules: &str) -> Result<Output, Failed> {
-    let copy = tempfile::tempdir()?;
-    let tests = copy.path().join("tests");
-    std::fs::create_dir(&tests)?;
-    std::fs::write(copy.path().join(RULES), rules)?;
-    std::fs::copy(directory().join("tests").join(TESTS), tests.join(TESTS))?;
-    promtool(&["test", "rules", TESTS], &tests)
-}
-
-fn guarded() -> Result<(), Failed> {
-    let rules = rules()?;
-    well(&tried(&rules)?)?;
-    for (alert, guard, without) in GUARDS {
-        let begin = if alert.is_empty() { 0 } else { rules.find(&format!("- alert: {alert}\n")).ok_or(alert)? };
-        let end = match alert {
-            "" => rules.len(),
-            _ => rules[begin + 1..].find("- alert: ").map_or(rules.len(), |length| begin + 1 + length),
-        };
-        let part = &rules[begin..end];
-        if part.matches(guard).count() != 1 {
-            return Err(format!("{alert} does not hold {guard:?} once").into());
-        }
-        let broken = format!("{}{}{}", &rules[..begin], part.replace(guard, without), &rules[end..]);
-        if tried(&broken)?.status.success() {
-            return Err(format!("{alert}: no test notices that {guard:?} is gone").into());
-        }
+    let rules = rules(BUSINESS)?;
+    for weekly in [false, true] {
+        let subjects = || subjects().filter(|subject| subject.weekly == weekly);
+        let guards = |subject: &'static Subject| subject.guards.iter().map(|guard| subject.guarded(guard));
+        let scenarios: Vec<Scenario> = subjects().flat_map(Subject::life).chain(subjects().flat_map(guards)).collect();
+        well(&tried(&rules, &scenarios, weekly)?)?;
     }
     Ok(())
+}
+
+/// Without one guard its own scenario goes red. Every guard is taken out of a copy of its alert, and all copies are tried at
+/// once; what is recorded is broken for all alerts together.
+fn guarded() -> Result<(), Failed> {
+    let rules = rules(BUSINESS)?;
+    let recorded = &rules[..rules.find("      - alert: ").ok_or("there are no alerts")?];
+    for weekly in [false, true] {
+        let (mut copies, mut scenarios) = (recorded.to_owned(), Vec::new());
+        let mut of_recorded: BTreeMap<(&str, &str), Vec<Scenario>> = BTreeMap::new();
+        let mut twice = Vec::new();
+        for subject in subjects().filter(|subject| subject.weekly == weekly) {
+            let text = rules_of(&rules, subject.alert)?;
+            for (number, guard) in subject.guards.iter().enumerate() {
+                if !text.contains(guard.text) {
+                    let all = of_recorded.entry((guard.text, guard.without)).or_default();
+                    all.push(subject.unguarded(guard, subject.alert));
+                    continue;
+                }
+                let copy = format!("{}Guard{number}", subject.alert);
+                copies.push_str(&format!(
+                    "      {}\n",
+                    text.replace(guard.text, guard.without).replace(subject.alert, &copy).trim_end()
+                ));
+                scenarios.push(subject.unguarded(guard, &copy));
+            }
+            for (scenario, broken) in subject.general(text) {
+                copies.push_str(&format!("      {}\n", broken.trim_end()));
+                scenarios.push(scenario);
+            }
+            twice.push(subject.twice());
+        }
+        well(&tried(&copies, &scenarios, weekly)?)?;
+        for ((guard, left), scenarios) in of_recorded {
+            well(&tried(&without(&rules, "", guard, left)?, &scenarios, weekly)?)?;
+        }
+        let processes = without(&rules, "", "max without (instance, pod) (", "max without (pod) (")?;
+        well(&tried(&processes, &twice, weekly)?)?;
+    }
+    Ok(())
+}
+
+/// The text of one alert.
+fn rules_of<'a>(rules: &'a str, alert: &str) -> Result<&'a str, Failed> {
+    let begin = rules.find(&format!("- alert: {alert}\n")).ok_or(format!("there is no alert {alert}"))?;
+    let end = rules[begin + 1..].find("- alert: ").map_or(rules.len(), |length| begin + 1 + length);
+    Ok(&rules[begin..end])
 }
 
 /// The words of the rules that begin like a family of ours, without what recording adds.
@@ -133,29 +158,46 @@ fn named(rules: &str) -> BTreeSet<String> {
     words.filter(|word| word.starts_with("touchstone_") || word.starts_with("cx_")).map(str::to_owned).collect()
 }
 
+/// The families of figures and of counts in a window.
+pub fn exported() -> BTreeSet<String> {
+    let figures = catalogue::FIGURES.iter().map(|figure| format!("cx_{}", figure.name));
+    let sets = registry(&Settings::default());
+    let counts = sets.iter().flat_map(|set| set.shape().counts.iter().filter(|count| count.published));
+    let counts = counts.map(|count| match count.name.strip_suffix("_ms") {
+        Some(name) => format!("cx_window_{name}_seconds"),
+        None => format!("cx_window_{}", count.name),
+    });
+    figures.chain(counts).collect()
+}
+
 fn families() -> Result<(), Failed> {
     let recorded = ["touchstone_items", "touchstone_rejected"];
-    for name in named(&rules()?) {
-        let exists = FAMILIES.iter().any(|family| family.name == name) || recorded.contains(&name.as_str());
+    let rules = rules(HEALTH)? + &rules(BUSINESS)?;
+    for name in named(&rules) {
+        let exists = FAMILIES.iter().any(|family| family.name == name)
+            || exported().contains(&name)
+            || recorded.contains(&name.as_str());
         assert!(exists, "{name} is no family of the service");
     }
     Ok(())
 }
 
 fn runbooks() -> Result<(), Failed> {
-    let rules = rules()?;
     let operations = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/OPERATIONS.md"))?;
-    let tests = std::fs::read_to_string(directory().join("tests").join(TESTS))?;
-    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
-    assert!(alerts.len() >= 13, "{alerts:?}");
-    for alert in alerts {
-        assert!(
-            operations.contains(&format!("\n### {alert}\n")),
-            "docs/OPERATIONS.md does not say what to do about {alert}"
-        );
-        let place = format!("docs/OPERATIONS.md#{}\"", alert.to_lowercase());
-        assert!(rules.contains(&place), "{alert} does not name its runbook");
-        assert!(tests.contains(&format!("alertname: {alert}\n")), "no test looks at {alert}");
+    for (file, least) in [(HEALTH, 13), (BUSINESS, 11)] {
+        let rules = rules(file)?;
+        let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+        assert!(alerts.len() >= least, "{alerts:?}");
+        for alert in alerts {
+            assert!(
+                operations.contains(&format!("\n### {alert}\n")),
+                "docs/OPERATIONS.md does not say what to do about {alert}"
+            );
+            let place = format!("docs/OPERATIONS.md#{}\"", alert.to_lowercase());
+            assert!(rules.contains(&place), "{alert} does not name its runbook");
+            let is_tried = health::tests_of(alert)? > 0 || subjects().any(|subject| subject.alert == alert);
+            assert!(is_tried, "no test looks at {alert}");
+        }
     }
     Ok(())
 }

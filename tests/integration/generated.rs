@@ -1,5 +1,6 @@
 //! Generated files are fresh: what is in the repository is what the code makes now. `TOUCHSTONE_BLESS=1` writes them.
 
+use crate::alerts;
 use libtest_mimic::{Failed, Trial};
 use std::path::Path;
 use touchstone::config::keys;
@@ -11,6 +12,7 @@ pub fn tests() -> Vec<Trial> {
         Trial::test("generated::config_touchstone_toml", || fresh("config/touchstone.toml", &keys::file())),
         Trial::test("generated::docs_config_md", || fresh("docs/CONFIG.md", &keys::markdown())),
         Trial::test("generated::docs_metrics_md", || fresh("docs/METRICS.md", &metrics())),
+        Trial::test("generated::docs_alerts_md", || fresh("docs/ALERTS.md", &alerts::table()?)),
     ]
 }
 

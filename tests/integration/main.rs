@@ -15,13 +15,17 @@ mod copied;
 
 mod administration;
 mod alerts;
+mod board;
 mod breaks;
 mod broker;
 mod checking;
 mod commit_latency;
 mod conformance;
+mod consumers;
+mod dashboards;
 mod data;
 mod demo;
+mod deployment;
 mod events;
 mod generated;
 mod golden;
@@ -47,7 +51,9 @@ mod service;
 mod setup;
 mod sources;
 mod stream;
+mod tools;
 mod truth;
+mod tutorial;
 
 use std::process::ExitCode;
 
@@ -73,21 +79,27 @@ fn main() -> ExitCode {
         halts::tests(),
         schema::tests(),
         conformance::tests(),
+        consumers::tests(),
+        deployment::tests(),
         administration::tests(),
         alerts::tests(),
+        board::tests(),
         commit_latency::tests(),
         service::tests(),
         limits::tests(),
         locked::tests(),
         truth::tests(),
+        tutorial::tests(),
         generated::tests(),
         demo::tests(),
+        dashboards::tests(),
         rules::tests(),
     ];
     let trials = trials.into_iter().flatten().collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     broker::stop();
     data::report();
+    tools::report();
     if broker::is_left_out() {
         println!("LEFT OUT: every test against a real Kafka, because {}=none\n", broker::VARIABLE);
     }

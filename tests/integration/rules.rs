@@ -34,6 +34,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         "telemetry",
         "topics",
         "touchpoint",
+        "web",
         "workload",
     ];
     [
@@ -57,6 +58,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("memory", vec!["pipeline", "record", "topics"]),
         ("kafka", vec!["secret", "pipeline", "record", "topics"]),
         ("export", vec!["engine", "metrics", "statistics", "pipeline", "clock"]),
+        ("web", vec!["aggregate", "clock", "engine", "export", "pipeline", "record", "touchpoint"]),
         ("config", vec!["secret", "engine", "metrics", "mapping", "pipeline", "topics", "touchpoint"]),
     ]
     .into()
@@ -128,12 +130,12 @@ fn lengths() -> Result<(), Failed> {
 fn homes() -> Result<(), Failed> {
     let homes: [(&str, &[&str]); 7] = [
         ("rdkafka::", &["kafka"]),
-        ("tokio::", &["export"]),
-        ("axum::", &["export"]),
+        ("tokio::", &["export", "web"]),
+        ("axum::", &["export", "web"]),
         ("unsafe ", &[]),
         ("SystemTime", &["clock"]),
-        ("thread::", &["cli", "clock", "export", "kafka", "memory", "pipeline"]),
-        ("tracing::", &["cli", "export", "kafka", "memory", "pipeline", "telemetry"]),
+        ("thread::", &["cli", "clock", "export", "kafka", "memory", "pipeline", "web"]),
+        ("tracing::", &["cli", "export", "kafka", "memory", "pipeline", "telemetry", "web"]),
     ];
     let mut wrong = Vec::new();
     for (path, text) in sources() {

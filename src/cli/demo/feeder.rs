@@ -7,13 +7,14 @@
 use super::{Demo, INPUT, PARTITIONS};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::memory::{Broker, NewRecord};
+use crate::memory::{Broker, NewRecord, Positions};
 use crate::pipeline::board::{Board, Condition, Posted};
 use crate::topics::TopicNames;
 use crate::workload::{Incident, IncidentKind, Incidents, Workload, minute_count};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::VecDeque;
 use std::io::IsTerminal;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread;
@@ -26,17 +27,21 @@ const DAY_MINUTES: i64 = 1_440;
 const WEDNESDAY_MORNING: i64 = 6 * DAY_MINUTES + 10 * 60 + 30;
 
 /// How many events an average weekday has: several per second in its busy hours.
-const PER_DAY: u32 = 240_000;
+pub const PER_DAY: u32 = 240_000;
 
 /// How far before the clock the filling ends; from there on one can watch.
 const LEFT_MINUTES: i64 = 15;
 
-/// How long ago the incidents begin, seen from the clock: what they do shows in 15 minutes and in an hour.
+/// How long ago the first trouble begins, seen from the clock: what it does shows in 15 minutes and in an hour.
 const TROUBLE_MINUTES: i64 = 12;
 
-/// The queue that gets worse, and the channel whose customers become unhappy.
+/// How long it lasts, how often it comes back, and how many times.
+const TROUBLE_LASTS: i64 = 90;
+const TROUBLE_EVERY: i64 = 180;
+const TROUBLE_TIMES: i64 = 240;
+
+/// The queue in which customers wait, give up and become unhappy.
 pub(super) const SLOW_QUEUE: (&str, &str) = ("voice", "technical");
-pub(super) const UNHAPPY_CHANNEL: &str = "chat";
 
 /// How far the filling may be ahead of what the service has taken in: that much is held in memory.
 const AHEAD_MINUTES: i64 = 90;
@@ -46,6 +51,17 @@ const KEPT_MINUTES: usize = 30;
 
 /// Between two looks at how far time has come.
 const TICK: Duration = Duration::from_millis(100);
+
+/// The demo's traffic, seen from a minute: trouble in one queue has begun, and comes back.
+pub fn workload(seed: u64, this_minute: i64) -> Workload {
+    let kind = IncidentKind::slow_queue(SLOW_QUEUE.0, SLOW_QUEUE.1).expect("it is one of the queues");
+    let incident = |time: i64| {
+        let from = this_minute - TROUBLE_MINUTES + time * TROUBLE_EVERY;
+        Incident { minutes: from..from + TROUBLE_LASTS, kind }
+    };
+    let incidents = Incidents::Given((0..TROUBLE_TIMES).map(incident).collect());
+    Workload { seed, clean: false, offset_minutes: to_wednesday(this_minute), incidents }
+}
 
 /// What the filling came to.
 pub(super) struct Filled {
@@ -69,24 +85,16 @@ pub(super) struct Feeder {
     json: Vec<u8>,
     /// Per minute written where the input's partitions ended then.
     ends: VecDeque<[i64; PARTITIONS as usize]>,
+    /// How far the board has read what is published.
+    pub read: Positions,
     bar: ProgressBar,
 }
 
 impl Feeder {
     pub fn new(demo: &Demo, settings: &Settings, broker: Broker, now: i64) -> Feeder {
         let this_minute = now.div_euclid(MINUTE_MS);
-        let kinds =
-            [IncidentKind::slow_queue(SLOW_QUEUE.0, SLOW_QUEUE.1), IncidentKind::unhappy_channel(UNHAPPY_CHANNEL)];
-        let minutes = this_minute - TROUBLE_MINUTES..i64::MAX;
-        let incidents = kinds.into_iter().flatten().map(|kind| Incident { minutes: minutes.clone(), kind }).collect();
-        let workload = Workload {
-            seed: demo.seed,
-            clean: false,
-            offset_minutes: to_wednesday(this_minute),
-            incidents: Incidents::Given(incidents),
-        };
         Feeder {
-            workload,
+            workload: workload(demo.seed, this_minute),
             speed: i64::from(demo.speed),
             broker,
             names: settings.layout.names.clone(),
@@ -97,6 +105,7 @@ impl Feeder {
             events: 0,
             json: Vec::new(),
             ends: VecDeque::new(),
+            read: Positions::default(),
             bar: bar(),
         }
     }
@@ -251,11 +260,14 @@ impl Feeder {
         for (partition, merge) in &posted.merges {
             self.broker.delete_records(&self.names.deltas, *partition, merge.offset)?;
         }
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for topic in [&self.names.aggregates, &self.names.late, &self.names.dead_letter] {
-            for partition in 0.. {
+            for (place, partition) in (0..).enumerate() {
                 // Past its last partition a topic has no bounds.
                 let Ok((_, end)) = self.broker.bounds(topic, partition) else { break };
-                self.broker.delete_records(topic, partition, end)?;
+                let is_read = *topic == self.names.aggregates;
+                let until = if is_read { read.get(place).copied().unwrap_or(0).min(end) } else { end };
+                self.broker.delete_records(topic, partition, until)?;
             }
         }
         Ok(())

@@ -6,14 +6,17 @@
 mod feeder;
 mod screen;
 
+pub use feeder::{PER_DAY, workload};
+
 use super::service::{OpenLink, Service, stop_at_signals};
 use super::{Exit, Failure};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Settings};
 use crate::memory::Broker;
-use crate::pipeline::link::Link;
+use crate::pipeline::link::{Follower, Link};
 use crate::telemetry;
 use crate::topics::{Purpose, table};
+use crate::web::OpenFollower;
 use clap::Args;
 use feeder::Feeder;
 use screen::Screen;
@@ -27,8 +30,9 @@ use std::thread;
 /// The service with traffic of its own: nothing needed, nothing kept
 ///
 /// A day of history is taken in at once; then time runs on, faster until it has reached the clock. Meanwhile a queue
-/// gets worse, and customers of one channel become unhappy.
+/// gets worse: its customers wait, give up, and become unhappy. After an hour and a half that is over, and comes back every three hours.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n    touchstone demo --listen 127.0.0.1:9464")]
 pub struct Demo {
     /// Where to serve /metrics; port 0 takes any that is free
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464")]
@@ -51,7 +55,7 @@ const PARTITIONS: i32 = 4;
 /// for silence: time does not follow the clock. A checkpoint is for the next process, and there is none; so each stage
 /// has one worker, and no partition ever moves to one that would need it. The window of a minute is left out:
 /// `/metrics` does not show it, and half of the work of a day would be to publish it.
-const CONFIGURATION: &str = r#"
+pub const CONFIGURATION: &str = r#"
 [service]
 application = "demo"
 instance = "demo"
@@ -62,9 +66,12 @@ replication_factor = 1
 [timing]
 max_skew = "2d"
 commit_interval = "100ms"
+publish_interval = "1s"
 checkpoint_interval = "3650d"
 [log]
 level = "warn"
+[metrics]
+service_level_threshold = "60s"
 [[windows]]
 name = "15m"
 size = "15m"
@@ -105,8 +112,13 @@ impl Demo {
         let mut feeder = Feeder::new(&self, &settings, broker.clone(), clock.now());
         // Before the service looks: where the log begins is from when on its numbers are covered.
         feeder.begin()?;
+        let (beside, read) = (broker.clone(), Arc::clone(&feeder.read));
+        let follow: OpenFollower = Arc::new(move |topic, _| {
+            beside.follow(topic, Arc::clone(&read)).map(|follower| Box::new(follower) as Box<dyn Follower>)
+        });
         let open: OpenLink = Arc::new(move |link| broker.link(link).map(|link| Box::new(link) as Box<dyn Link>));
-        let service = Service::start(&settings, &open, Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&stop))?;
+        let service =
+            Service::start(&settings, &open, follow, Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&stop))?;
         let (tell, filled) = channel();
         let screen = Screen::new(&settings, service.board.clone(), service.server.address);
         let (board, until) = (service.board.clone(), Arc::clone(&stop));

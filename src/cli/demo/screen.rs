@@ -1,6 +1,6 @@
 //! What the demo says in the terminal: where to look, and a few figures with their evidence.
 
-use super::feeder::{Filled, SLOW_QUEUE, UNHAPPY_CHANNEL};
+use super::feeder::{Filled, SLOW_QUEUE};
 use crate::config::Settings;
 use crate::engine::plan::{Figure, Plan};
 use crate::engine::publish::Shown;
@@ -39,7 +39,7 @@ const LINES: [Line; 8] = [
     ("share of voice", "channel_share_ratio", "all", &[], Some("voice")),
     ("share of chat", "channel_share_ratio", "all", &[], Some("chat")),
     ("CSAT", "csat_ratio", "all", &[], None),
-    ("CSAT, chat", "csat_ratio", "channel", &[UNHAPPY_CHANNEL], None),
+    ("CSAT, voice technical", "csat_ratio", "queue", &[SLOW_QUEUE.0, SLOW_QUEUE.1], None),
     ("NPS", "nps_ratio", "all", &[], None),
 ];
 
@@ -87,10 +87,11 @@ impl Screen {
         let rate = HumanCount((filled.events as f64 / seconds.max(0.001)) as u64);
         print(&format!(
             "A day of touchpoints is in: {events} in {seconds:.1} s ({rate} per second). Now time runs on.\n\n\
+             \x20   board     http://{address}/\n\
              \x20   metrics   http://{address}/metrics\n\
              \x20   state     http://{address}/debug\n\n\
-             Since a few minutes ago customers of the queue {} ({}) wait four times as long,\n\
-             and those of {UNHAPPY_CHANNEL} are unhappy. Ctrl-C ends it.\n\n",
+             Since a few minutes ago customers of the queue {} ({}) wait four times as long, and are\n\
+             unhappy; in an hour and a half it is over, and comes back every three hours. Ctrl-C ends it.\n\n",
             SLOW_QUEUE.1,
             SLOW_QUEUE.0,
             address = self.address,

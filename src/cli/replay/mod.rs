@@ -7,6 +7,8 @@ mod link;
 mod output;
 mod setup;
 
+pub(super) use setup::mapping;
+
 use super::{Exit, Failure};
 use crate::clock::SystemClock;
 use crate::engine::section::Totals;
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 
 /// Files in, aggregates out
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n    touchstone replay calls.csv --mapping calls.jq --window 1h --slice queue")]
 pub struct Replay {
     /// Files to read, in this order; `-` is standard input
     #[arg(required = true, value_name = "FILE")]

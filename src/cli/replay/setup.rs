@@ -15,7 +15,6 @@ use crate::pipeline::input::InputSettings;
 use crate::pipeline::link::{LinkConfig, Start, Subscription};
 use crate::pipeline::merging::MergeSettings;
 use crate::pipeline::worker::Pace;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,16 +60,10 @@ pub(super) fn setup(replay: &Replay) -> Result<Setup, Failure> {
         Some(path) => Some(mapping(path)?),
         None => read.and_then(|input| input.mapping.clone()),
     };
-    let record_bytes_max = read.map_or(1_048_576, |input| input.record_bytes_max);
-    let input_settings = InputSettings {
-        topic: String::new(),
-        from_files: true,
-        mapping,
-        max_future_ms: read.map_or(300_000, |input| input.max_future_ms),
-        record_bytes_max,
-        from_beginning: true,
-        skip_offsets: BTreeSet::new(),
-    };
+    let files = InputSettings::of_files();
+    let record_bytes_max = read.map_or(files.record_bytes_max, |input| input.record_bytes_max);
+    let max_future_ms = read.map_or(files.max_future_ms, |input| input.max_future_ms);
+    let input_settings = InputSettings { mapping, max_future_ms, record_bytes_max, ..files };
     let plan = Plan {
         sets,
         geometry,
@@ -95,7 +88,7 @@ fn default_policy() -> Policy {
     Policy { out_of_orderness_ms: 10_000, idle_timeout_ms: 30_000, lateness_ms: 600_000, bounded: true }
 }
 
-fn mapping(path: &Path) -> Result<Arc<Mapping>, Failure> {
+pub(in crate::cli) fn mapping(path: &Path) -> Result<Arc<Mapping>, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::usage(format!("mapping {}: {error}", path.display()));
     let source = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
     Mapping::compile(&source).map(Arc::new).map_err(|error| failed(&error))

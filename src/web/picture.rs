@@ -1,0 +1,240 @@
+//! What the board knows: of each place the newest windows, and of a day the quarters of an hour.
+//!
+//! It is filled from published records alone. Most of them are passed over by their key, unread; what is kept is bounded
+//! by places and by time. A record that cannot be read is passed over too: another version may publish more than this
+//! one knows, and a page must not end for it.
+
+use crate::aggregate::WATERMARK_KEY;
+use crate::record::Record;
+use crate::touchpoint::parse_rfc3339;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// The windows that are shown, and their lengths in ms where they are read by the quarter.
+pub(super) const WINDOWS: [&str; 3] = ["15m", "1h", "1d"];
+
+/// The group-bys that are shown.
+const GROUP_BYS: [&str; 3] = ["all", "channel", "queue"];
+
+const QUARTER_MS: i64 = 15 * 60_000;
+const DAY_MS: i64 = 24 * 3_600_000;
+
+/// The most places that are kept; what lies beyond is counted, and the page says so.
+pub const PLACES_MAX: usize = 2_000;
+
+/// A slice: its group-by and its values, in their order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The group-by's name.
+    pub by: String,
+    /// The values of its dimensions.
+    pub values: Vec<String>,
+}
+
+impl Place {
+    /// The slice that is everything.
+    pub fn all() -> Place {
+        Place { by: "all".into(), values: Vec::new() }
+    }
+}
+
+/// A figure as it was published.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Figure {
+    /// Its value.
+    pub value: f64,
+    /// How many observations it is made from.
+    #[serde(default)]
+    pub samples: i64,
+    /// The ends of its 95 % interval, where it has one.
+    pub lower: Option<f64>,
+    /// The upper one.
+    pub upper: Option<f64>,
+}
+
+/// A metric set of a place in one window.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Shown {
+    pub end: i64,
+    pub is_final: bool,
+    pub samples: i64,
+    pub counts: BTreeMap<String, i64>,
+    /// By name, or by name and key: `channel_share_ratio voice`.
+    pub figures: BTreeMap<String, Figure>,
+}
+
+/// What is known of a place.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// By metric set and window the newest.
+    pub newest: BTreeMap<(String, String), Shown>,
+    /// By the end of a quarter of an hour its figures and counts, of all metric sets.
+    pub day: BTreeMap<i64, BTreeMap<String, Figure>>,
+}
+
+/// How far time has come in a metric set, as one partition says.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Time {
+    pub watermark: Option<i64>,
+    pub final_until: Option<i64>,
+}
+
+/// The picture.
+#[derive(Debug, Default)]
+pub struct Picture {
+    pub(super) places: BTreeMap<Place, Known>,
+    /// By metric set and partition.
+    pub(super) times: BTreeMap<String, BTreeMap<i32, Time>>,
+    /// Records of places beyond the bound.
+    pub(super) left_out: u64,
+    /// Why the topic cannot be read, while they cannot.
+    pub(super) trouble: Option<String>,
+    /// The newest end of a window that was seen.
+    newest_end: i64,
+}
+
+#[derive(Deserialize)]
+struct Published {
+    metric_set: String,
+    window: PublishedWindow,
+    slice: PublishedSlice,
+    state: String,
+    samples: i64,
+    counts: Map<String, Value>,
+    figures: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct PublishedWindow {
+    name: String,
+    end: String,
+}
+
+#[derive(Deserialize)]
+struct PublishedSlice {
+    by: String,
+    values: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct PublishedTimes {
+    metric_sets: BTreeMap<String, PublishedTime>,
+}
+
+#[derive(Deserialize)]
+struct PublishedTime {
+    watermark: Option<String>,
+    final_until: Option<String>,
+}
+
+impl Picture {
+    /// What is newest of a metric set at a place.
+    pub(super) fn newest(&self, place: &Place, set: &str, window: &str) -> Option<&Shown> {
+        self.places.get(place)?.newest.get(&(set.to_owned(), window.to_owned()))
+    }
+
+    /// A figure of it.
+    ///
+    /// ```
+    /// use touchstone::web::{Picture, Place};
+    /// assert_eq!(Picture::default().figure(&Place::all(), "csat", "1h", "csat_ratio"), None);
+    /// ```
+    pub fn figure(&self, place: &Place, set: &str, window: &str, name: &str) -> Option<&Figure> {
+        self.newest(place, set, window)?.figures.get(name)
+    }
+
+    /// How far time has come in a metric set: what all partitions have reached.
+    pub(super) fn watermark(&self, set: &str) -> Option<i64> {
+        self.times.get(set)?.values().map(|time| time.watermark).min().flatten()
+    }
+
+    /// Takes one record of `cx.aggregates`.
+    pub(super) fn take(&mut self, partition: i32, record: &Record<'_>, now: i64) {
+        let (Some(key), Some(value)) = (record.key, record.value) else { return };
+        let Ok(key) = std::str::from_utf8(key) else { return };
+        if key == WATERMARK_KEY {
+            self.take_times(partition, value);
+            return;
+        }
+        if !is_wanted(key, now) {
+            return;
+        }
+        if let Ok(published) = serde_json::from_slice::<Published>(value) {
+            self.keep(published);
+        }
+    }
+
+    fn keep(&mut self, published: Published) {
+        let Some(end) = parse_rfc3339(&published.window.end) else { return };
+        let values = published.slice.values.values().filter_map(|value| value.as_str().map(str::to_owned)).collect();
+        let place = Place { by: published.slice.by, values };
+        if !self.places.contains_key(&place) && self.places.len() >= PLACES_MAX {
+            self.left_out += 1;
+            return;
+        }
+        let (window, set) = (published.window.name, published.metric_set);
+        if window == "15m" {
+            self.newest_end = self.newest_end.max(end);
+        }
+        let oldest = self.newest_end - DAY_MS;
+        let figures = figures(&published.figures);
+        let counts: BTreeMap<String, i64> =
+            published.counts.iter().filter_map(|(name, value)| Some((name.clone(), value.as_i64()?))).collect();
+        let known = self.places.entry(place).or_default();
+        if window == "15m" && end % QUARTER_MS == 0 && end > oldest {
+            let quarter = known.day.entry(end).or_default();
+            quarter.extend(figures.iter().map(|(name, figure)| (name.clone(), figure.clone())));
+            let samples = published.samples;
+            quarter.extend(counts.iter().map(|(name, count)| {
+                (name.clone(), Figure { value: *count as f64, samples, lower: None, upper: None })
+            }));
+            while known.day.first_key_value().is_some_and(|(end, _)| *end <= oldest) {
+                known.day.pop_first();
+            }
+        }
+        let newest = known.newest.get(&(set.clone(), window.clone()));
+        let is_final = published.state == "final";
+        // A final window is the last word on it; of an older one nothing is news.
+        if newest.is_none_or(|newest| end > newest.end || (end == newest.end && (is_final || !newest.is_final))) {
+            let shown = Shown { end, is_final, samples: published.samples, counts, figures };
+            known.newest.insert((set, window), shown);
+        }
+    }
+
+    fn take_times(&mut self, partition: i32, value: &[u8]) {
+        let Ok(times) = serde_json::from_slice::<PublishedTimes>(value) else { return };
+        for (set, time) in times.metric_sets {
+            let read = |text: Option<String>| text.and_then(|text| parse_rfc3339(&text));
+            let time = Time { watermark: read(time.watermark), final_until: read(time.final_until) };
+            self.times.entry(set).or_default().insert(partition, time);
+        }
+    }
+}
+
+/// Whether a record is worth reading, by its key `contacts|15m|1999-01-03T07:00:00Z|queue|voice|PS`. Of the many windows of
+/// a quarter of an hour only those that are one of its quarters are, and those of the last minutes.
+fn is_wanted(key: &str, now: i64) -> bool {
+    let mut parts = key.split('|').skip(1);
+    let (Some(window), Some(start), Some(by)) = (parts.next(), parts.next(), parts.next()) else { return false };
+    if !WINDOWS.contains(&window) || !GROUP_BYS.contains(&by) {
+        return false;
+    }
+    let Some(start) = parse_rfc3339(start) else { return false };
+    window != "15m" || start % QUARTER_MS == 0 || start + QUARTER_MS >= now - QUARTER_MS
+}
+
+/// Figures by name, those of one name that differ by a key by both.
+fn figures(published: &Map<String, Value>) -> BTreeMap<String, Figure> {
+    let mut figures = BTreeMap::new();
+    let read = |value: &Value| Figure::deserialize(value).ok();
+    for (name, value) in published {
+        if let Some(figure) = read(value) {
+            figures.insert(name.clone(), figure);
+            continue;
+        }
+        let keyed = value.as_object().into_iter().flatten();
+        figures.extend(keyed.filter_map(|(key, value)| Some((format!("{name} {key}"), read(value)?))));
+    }
+    figures
+}
