@@ -47,16 +47,21 @@ pub(super) fn chart(points: &[Point], from: i64, until: i64) -> Option<Chart> {
             let letter = if place == 0 { 'M' } else { 'L' };
             chart.line += &format!("{letter}{:.1} {:.1}", x(*at), y(*value));
         }
-        let ends: Vec<(f64, f64, f64)> =
-            run.iter().filter_map(|(at, _, ends)| ends.map(|(lower, upper)| (x(*at), y(lower), y(upper)))).collect();
-        if ends.len() > 1 {
-            let there = ends.iter().map(|(x, _, upper)| (x, upper));
-            let back = ends.iter().rev().map(|(x, lower, _)| (x, lower));
-            for (place, (x, y)) in there.chain(back).enumerate() {
-                let letter = if place == 0 { 'M' } else { 'L' };
-                chart.band += &format!("{letter}{x:.1} {y:.1}");
+        // Where a value has no interval the band ends.
+        for part in run.chunk_by(|before, after| before.2.is_some() == after.2.is_some()) {
+            let ends: Vec<(f64, f64, f64)> = part
+                .iter()
+                .filter_map(|(at, _, ends)| ends.map(|(lower, upper)| (x(*at), y(lower), y(upper))))
+                .collect();
+            if ends.len() > 1 {
+                let there = ends.iter().map(|(x, _, upper)| (x, upper));
+                let back = ends.iter().rev().map(|(x, lower, _)| (x, lower));
+                for (place, (x, y)) in there.chain(back).enumerate() {
+                    let letter = if place == 0 { 'M' } else { 'L' };
+                    chart.band += &format!("{letter}{x:.1} {y:.1}");
+                }
+                chart.band.push('Z');
             }
-            chart.band.push('Z');
         }
     }
     Some(chart)
@@ -82,6 +87,14 @@ mod tests {
         let points = [(0, 0.5, Some((0.0, 1.0))), (QUARTER, 0.5, Some((0.25, 0.75)))];
         let chart = chart(&points, 0, QUARTER).expect("there are points");
         assert_eq!(chart.band, "M0.0 2.0L320.0 17.0L320.0 47.0L0.0 62.0Z");
+    }
+
+    #[test]
+    fn without_an_interval_there_is_no_band() {
+        let sure = Some((0.25, 0.75));
+        let points = [(0, 0.5, sure), (QUARTER, 0.5, None), (2 * QUARTER, 0.5, sure), (3 * QUARTER, 0.5, sure)];
+        let chart = chart(&points, 0, 3 * QUARTER).expect("there are points");
+        assert_eq!(chart.band, "M213.3 2.0L320.0 2.0L320.0 62.0L213.3 62.0Z");
     }
 
     #[test]
