@@ -32,7 +32,7 @@ impl Copied<'_> {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("no target directory")?;
         let copy = target.join(self.name);
         let mut sources = Sources::new();
-        for directory in ["src", "config"].iter().chain(self.directories) {
+        for directory in ["src", "config", "templates"].iter().chain(self.directories) {
             gather(root, &root.join(directory), &mut sources)?;
         }
         for file in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {

@@ -44,7 +44,7 @@ const TROUBLE_TIMES: i64 = 240;
 pub(super) const SLOW_QUEUE: (&str, &str) = ("voice", "technical");
 
 /// How far the filling may be ahead of what the service has taken in: that much is held in memory.
-const AHEAD_MINUTES: i64 = 90;
+const AHEAD_MINUTES: i64 = 360;
 
 /// How many minutes of the input are kept behind what was taken in: more than the service would read again.
 const KEPT_MINUTES: usize = 30;

@@ -137,9 +137,7 @@ impl Timeline {
         for file in [HEALTH, BUSINESS] {
             std::fs::write(directory.path().join(file), rules(file)?)?;
         }
-        let asked = std::time::Instant::now();
         let (first, last) = self.ask(directory.path())?;
-        eprintln!("TIMING promtool {:?} series {}", asked.elapsed(), self.seen.len());
         assert!(first.keys().eq(last.keys()), "{first:?} {last:?}");
         Ok(first
             .into_iter()
