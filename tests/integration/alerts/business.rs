@@ -81,11 +81,29 @@ impl Subject {
         taken.collect()
     }
 
-    /// The partition moves, and a place is as many places as processes show it.
+    /// The partition moves, and a place is as many places as processes show it; where it is compared with a week ago, the
+    /// process that took it over knows none.
     pub fn twice(&self) -> Scenario {
+        if self.weekly {
+            return Scenario { looks: vec![(self.begin() + self.fired(), 0)], ..self.moved_before() };
+        }
         // The other one must have lasted as long by then, and the first one goes on for a while.
-        let look = self.begin() + self.fired() + if self.weekly { 15 } else { self.lasts + 8 };
+        let look = self.begin() + self.fired() + self.lasts + 8;
         Scenario { looks: vec![(look, 2)], ..self.moved() }
+    }
+
+    /// The partition moves to another process just before the trouble.
+    fn moved_before(&self) -> Scenario {
+        let name = "the partition moved to another process before the trouble";
+        let mut moved = self.scenario(name, &[(self.fired(), true)], |_, _| vec![(self.fired() + 5, None)]);
+        let other = moved.series.clone().into_iter().zip(self.real).map(|(series, (_, real))| Series {
+            instance: "b",
+            course: vec![(self.begin(), None), (self.fired() + 5, Some(*real))],
+            ..series
+        });
+        let other: Vec<Series> = other.collect();
+        moved.series.extend(other);
+        moved
     }
 
     /// The scenario of one guard, as it is when the guard is gone: the alert fires.
@@ -141,6 +159,7 @@ impl Subject {
             series.course[0].1 = None;
         }
         all.push(self.moved());
+        all.push(self.moved_before());
         all.push(self.zombie());
         all
     }
