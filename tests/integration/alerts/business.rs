@@ -21,6 +21,9 @@ place. With a source that dies before the trouble shows, only alerts about the d
 
 const WEEK: u32 = 7 * 24 * 60;
 
+/// How long a scenario goes on at most, minutes.
+const DAY_LOOKED_AT: u32 = 400;
+
 impl Subject {
     /// When the state of things sets in that a scenario is about.
     fn begin(&self) -> u32 {
@@ -32,9 +35,18 @@ impl Subject {
         self.lasts + 15
     }
 
+    /// What there was before: of a week only the hours that are compared with, so that promtool has less to do.
+    fn before(&self, well: f64) -> Course {
+        if self.weekly {
+            vec![(DAY_LOOKED_AT, Some(well)), (WEEK - DAY_LOOKED_AT, None)]
+        } else {
+            vec![(self.begin(), Some(well))]
+        }
+    }
+
     fn course(&self, name: &str, value: f64, then: &[(u32, Option<f64>)]) -> Course {
         let well = self.well.iter().find(|(series, _)| *series == name).map_or(value, |(_, well)| *well);
-        let mut course = vec![(self.begin(), Some(well))];
+        let mut course = self.before(well);
         course.extend_from_slice(then);
         course
     }
@@ -207,7 +219,7 @@ impl Subject {
                 continue;
             }
             match scenario.series.iter_mut().find(|series| series.name == *name) {
-                Some(series) => series.course[1].1 = Some(*value),
+                Some(series) => series.course[self.before(0.0).len()].1 = Some(*value),
                 None => scenario.series.push(Series {
                     name: (*name).into(),
                     instance: "a",
