@@ -29,7 +29,9 @@ fn demonstrated(until: i64, dies: i64) -> Result<Vec<Fired>, Failed> {
     let mut json = Vec::new();
     for minute in begin..NOW + until {
         if minute < NOW + dies {
-            let count = minute_count(workload.seed, minute, workload.offset_minutes, demo::PER_DAY);
+            // Of the day before a third: it is only compared with.
+            let per_day = if minute < NOW - 120 { demo::PER_DAY / 3 } else { demo::PER_DAY };
+            let count = minute_count(workload.seed, minute, workload.offset_minutes, per_day);
             let events = workload.minute(minute, count);
             for index in 0..count {
                 json.clear();
