@@ -2,8 +2,8 @@
 //!
 //! It is the first consumer of our own output. It follows `cx.aggregates` from a day ago on, read committed, all
 //! partitions, so that every process shows the whole picture whatever it owns itself; the state of the sources, and why
-//! events were rejected, is what this process sees. Pages are rendered here, once a second at most however many look, and work without script; with
-//! it they renew themselves. Nothing is asked of another host, and nothing that is served changes anything.
+//! events were rejected, is what this process sees. Pages are rendered here, once a second at most however many look, and
+//! work without script; with it they renew themselves. Nothing is asked of another host, and nothing that is served changes anything.
 
 mod chart;
 mod feed;
