@@ -57,8 +57,7 @@ impl Check {
         if let Some(file) = &self.explain {
             return self.explain(file);
         }
-        let Some(config) = &self.config else { return Err(Failure::usage("--config FILE is missing".to_owned())) };
-        let settings = settings(config)?;
+        let settings = self.settings()?;
         connection(&settings)?;
         let mut raw = settings.raw.clone();
         raw.service.instance.clone_from(&settings.instance);
@@ -81,14 +80,18 @@ impl Check {
         Ok(())
     }
 
+    fn settings(&self) -> Result<Settings, Failure> {
+        let missing = || Failure::usage("--config FILE is missing".to_owned());
+        settings(self.config.as_deref().ok_or_else(missing)?)
+    }
+
     /// What becomes of the rows of a sample.
     fn explain(&self, file: &str) -> Result<(), Failure> {
         if let Some(path) = &self.mapping {
             let input = InputSettings { mapping: Some(mapping(path)?), ..InputSettings::of_files() };
             return Sample::of(file, self.rows, &input).explain();
         }
-        let Some(config) = &self.config else { return Err(Failure::usage("--config FILE is missing".to_owned())) };
-        let settings = settings(config)?;
+        let settings = self.settings()?;
         let index = match &self.input {
             None => 0,
             Some(name) => settings.plan.input(name).ok_or_else(|| {

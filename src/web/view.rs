@@ -75,16 +75,25 @@ pub(super) enum Page {
 }
 
 impl Page {
-    /// Its address with its own parameters, for a window and a language.
-    pub fn address(&self, window: &Window, language: &str) -> String {
+    /// What stands after the question mark of its address, for a window and a language.
+    fn parameters(&self, window: &Window, language: &str) -> String {
         let tail = format!("window={}&lang={language}", window.name());
-        match self {
-            Page::Overview => format!("./?{tail}"),
-            Page::Quality => format!("quality?{tail}"),
-            Page::Queue { channel, queue } => {
-                format!("queue?channel={}&queue={}&{tail}", percent_encoded(channel), percent_encoded(queue))
+        match self.queue() {
+            Some((channel, queue)) => {
+                format!("channel={}&queue={}&{tail}", percent_encoded(channel), percent_encoded(queue))
             }
+            None => tail,
         }
+    }
+
+    /// Its address.
+    pub fn address(&self, window: &Window, language: &str) -> String {
+        let name = match self {
+            Page::Overview => "./",
+            Page::Quality => "quality",
+            Page::Queue { .. } => "queue",
+        };
+        format!("{name}?{}", self.parameters(window, language))
     }
 
     /// The queue that it is about: its channel and its name.
@@ -105,14 +114,12 @@ impl Page {
 
     /// The address of the stream that renews it.
     pub fn live(&self, window: &Window, language: &str) -> String {
-        let tail = format!("window={}&lang={language}", window.name());
-        match self {
-            Page::Overview => format!("live?{tail}"),
-            Page::Quality => format!("live?page=quality&{tail}"),
-            Page::Queue { channel, queue } => {
-                format!("live?page=queue&channel={}&queue={}&{tail}", percent_encoded(channel), percent_encoded(queue))
-            }
-        }
+        let name = match self {
+            Page::Overview => "overview",
+            Page::Quality => "quality",
+            Page::Queue { .. } => "queue",
+        };
+        format!("live?page={name}&{}", self.parameters(window, language))
     }
 }
 
