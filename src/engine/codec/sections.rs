@@ -169,7 +169,7 @@ fn group_from_wire(bytes: &[u8]) -> Result<Group<'static>, CodecError> {
         let put = match tag {
             SET => once(&mut set, text(value.bytes())),
             GROUP_BY => once(&mut group_by, text(value.bytes())),
-            DEFINITIONS => once(&mut definitions, value.number().and_then(|number| u32::try_from(number).ok())),
+            DEFINITIONS => once(&mut definitions, value.fixed()),
             CELLS => {
                 let (values, pane, cell) = read_cell(value.bytes().ok_or_else(damaged)?)?;
                 cells.push((values, pane, Cow::Owned(cell)));
