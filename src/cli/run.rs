@@ -10,7 +10,7 @@ use crate::kafka::{Connection, Timings};
 use crate::pipeline::link::{Follower, Link};
 use crate::telemetry;
 use crate::topics;
-use crate::web::OpenFollower;
+use crate::web::{Following, OpenFollower};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,7 +73,13 @@ impl Run {
             beside.follow(topic, since).map(|follower| Box::new(follower) as Box<dyn Follower>)
         });
         let open: OpenLink = Arc::new(move |link| connection.link(link).map(|link| Box::new(link) as Box<dyn Link>));
-        let service = Service::start(&settings, &open, follow, Arc::new(SystemClock::new()), stop)?;
+        let service = Service::start(
+            &settings,
+            &open,
+            Following { open: follow, is_kept: true },
+            Arc::new(SystemClock::new()),
+            stop,
+        )?;
         tracing::info!(address = %service.server.address, instance = settings.instance, "running; see /, /metrics, /readyz, /debug");
         service.wait()
     }

@@ -14,7 +14,7 @@ use crate::pipeline::link::{Link, LinkConfig, LinkError};
 use crate::pipeline::merging::Merging;
 use crate::pipeline::stage::Stage;
 use crate::pipeline::worker::{Worker, WorkerError};
-use crate::web::{self, Feed, OpenFollower};
+use crate::web::{self, Feed, Following};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -63,7 +63,7 @@ impl Service {
     pub fn start(
         settings: &Settings,
         open: &OpenLink,
-        follow: OpenFollower,
+        following: Following,
         clock: Arc<dyn Clock>,
         stop: Arc<AtomicBool>,
     ) -> Result<Service, Failure> {
@@ -72,7 +72,7 @@ impl Service {
             Exporter::new(Arc::clone(&settings.plan), board.clone(), Arc::clone(&clock), settings.http.series_max);
         let board_pages = if settings.raw.board.enabled {
             let aggregates = settings.layout.names.aggregates.clone();
-            let feed = Feed::start(follow, aggregates, Arc::clone(&clock), Arc::clone(&stop))?;
+            let feed = Feed::start(following, aggregates, Arc::clone(&clock), Arc::clone(&stop))?;
             Some(web::Board::new(&feed, exporter.clone()).routes())
         } else {
             None

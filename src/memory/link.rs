@@ -21,6 +21,9 @@ use crate::record::Record;
 /// How long a reader to the present end waits, by the broker's clock, for open transactions.
 const STABLE_WAIT_MS: i64 = 25_000;
 
+/// How many outputs of a commit are made before they are written.
+const OUTPUTS: usize = 256;
+
 #[derive(Debug)]
 struct Owned {
     place: Place,
@@ -162,18 +165,26 @@ impl MemoryLink {
     /// When there are no offsets: outputs alone would not be fenced.
     pub fn begin_commit(&mut self, commit: Commit<'_>) -> Result<(), CommitError> {
         assert!(!commit.offsets.is_empty(), "outputs without offsets are not fenced");
-        let outputs: Vec<Output> = commit.outputs.collect();
-        if let Some((id, ..)) = commit.offsets.iter().find(|(id, ..)| !self.owned.contains_key(id)) {
+        let Commit { mut outputs, offsets } = commit;
+        if let Some((id, ..)) = offsets.iter().find(|(id, ..)| !self.owned.contains_key(id)) {
             return Err(CommitError::Aborted(format!("partition {} is not owned any more", id.partition)));
         }
-        self.broker.change(|state| {
-            state.begin(&self.config.transactional_id, self.epoch)?;
-            let written = self.write(state, &outputs, &commit.offsets);
-            if written.is_err() {
-                state.end(&self.config.transactional_id, End::Aborted);
+        loop {
+            // Made outside of the lock, and few at a time: there may be very many.
+            let portion: Vec<Output> = outputs.by_ref().take(OUTPUTS).collect();
+            let last = portion.len() < OUTPUTS;
+            self.broker.change(|state| {
+                state.begin(&self.config.transactional_id, self.epoch)?;
+                let written = self.write(state, &portion, if last { &offsets } else { &[] });
+                if written.is_err() {
+                    state.end(&self.config.transactional_id, End::Aborted);
+                }
+                written
+            })?;
+            if last {
+                return Ok(());
             }
-            written
-        })
+        }
     }
 
     /// The second half of a commit.

@@ -1,15 +1,23 @@
-//! Follows our own output on a thread of its own, and keeps the picture of it.
+//! Follows our own output on a thread of its own, while somebody looks, and keeps the picture of it.
 
 use super::picture::Picture;
 use crate::clock::Clock;
 use crate::pipeline::link::{Follower, LinkError};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Opens a follower of a topic, from a time (ms since the epoch) on, on the feed's own thread.
 pub type OpenFollower = Arc<dyn Fn(&str, i64) -> Result<Box<dyn Follower>, LinkError> + Send + Sync>;
+
+/// How our own output is followed.
+pub struct Following {
+    /// Opens the follower.
+    pub open: OpenFollower,
+    /// Whether the topic still holds a day when somebody looks; else it is followed from the start on, and always.
+    pub is_kept: bool,
+}
 
 /// How far back the picture reaches, ms.
 const REACHES_BACK_MS: i64 = 24 * 3_600_000;
@@ -17,8 +25,14 @@ const REACHES_BACK_MS: i64 = 24 * 3_600_000;
 /// How long one look waits for a record.
 const WAIT: Duration = Duration::from_millis(200);
 
+/// When nothing comes for so long, everything has been read that there was.
+const NOTHING_MORE: Duration = Duration::from_secs(1);
+
 /// Between two attempts to follow a topic that cannot be read.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long nobody looks until the picture is let go.
+const LOOKED_AT_WITHIN: Duration = Duration::from_secs(15 * 60);
 
 /// The running feed.
 pub struct Feed {
@@ -31,16 +45,28 @@ pub struct Feed {
 pub(super) struct Shared {
     picture: Mutex<Picture>,
     wanted: AtomicUsize,
+    /// When somebody looked last.
+    looked_at: Mutex<Option<Instant>>,
+    looked: Condvar,
 }
 
 impl Shared {
-    /// Looks at the picture.
+    /// Looks at the picture; the first look begins it.
     pub fn look<T>(&self, look: impl FnOnce(&Picture) -> T) -> T {
+        self.notice();
         self.wanted.fetch_add(1, Ordering::SeqCst);
         // Whatever panicked had put whole entries into it.
         let picture = self.picture.lock().unwrap_or_else(PoisonError::into_inner);
         self.wanted.fetch_sub(1, Ordering::SeqCst);
         look(&picture)
+    }
+
+    fn notice(&self) {
+        let first = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now()).is_none();
+        if first {
+            self.change(|picture| picture.is_behind = true);
+            self.looked.notify_one();
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Picture)) {
@@ -49,15 +75,36 @@ impl Shared {
         }
         change(&mut self.picture.lock().unwrap_or_else(PoisonError::into_inner));
     }
+
+    /// Waits until somebody looks, or it is told to stop.
+    fn wait(&self, stop: &AtomicBool) {
+        let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        while looked_at.is_none() && !stop.load(Ordering::SeqCst) {
+            let waited = self.looked.wait_timeout(looked_at, Duration::from_millis(100));
+            looked_at = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Lets the picture go where nobody has looked for long, and says so.
+    fn let_go(&self) -> bool {
+        let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let unseen = looked_at.is_none_or(|looked| looked.elapsed() > LOOKED_AT_WITHIN);
+        if unseen {
+            *looked_at = None;
+            *self.picture.lock().unwrap_or_else(PoisonError::into_inner) = Picture::default();
+        }
+        unseen
+    }
 }
 
 impl Feed {
-    /// Starts it; it ends when `stop` is set.
+    /// Starts it; it ends when `stop` is set. It begins with the first look, and rests when nobody looks any more: a
+    /// process that nobody looks at reads nothing.
     ///
     /// # Errors
     /// The operating system gives no thread.
     pub fn start(
-        open: OpenFollower,
+        following: Following,
         aggregates: String,
         clock: Arc<dyn Clock>,
         stop: Arc<AtomicBool>,
@@ -66,9 +113,12 @@ impl Feed {
         let keeps = Arc::clone(&shared);
         thread::Builder::new().name("board".into()).spawn(move || {
             while !stop.load(Ordering::SeqCst) {
+                if following.is_kept {
+                    keeps.wait(&stop);
+                }
                 // A picture that was begun anew takes the same records again: they change nothing.
-                let outcome = open(&aggregates, clock.now() - REACHES_BACK_MS)
-                    .and_then(|mut follower| follow(&mut *follower, &keeps, &*clock, &stop));
+                let outcome = (following.open)(&aggregates, clock.now() - REACHES_BACK_MS)
+                    .and_then(|mut follower| follow(&mut *follower, &keeps, &*clock, following.is_kept, &stop));
                 if let Err(error) = outcome {
                     tracing::debug!(%error, "the board cannot follow cx.aggregates");
                     keeps.change(|picture| picture.trouble = Some(error.to_string()));
@@ -80,11 +130,85 @@ impl Feed {
     }
 }
 
-fn follow(follower: &mut dyn Follower, shared: &Shared, clock: &dyn Clock, stop: &AtomicBool) -> Result<(), LinkError> {
-    while !stop.load(Ordering::SeqCst) {
-        let now = clock.now();
-        follower.poll(WAIT, &mut |partition, record| shared.change(|picture| picture.take(partition, &record, now)))?;
-        shared.change(|picture| picture.trouble = None);
+/// Follows until it is told to stop or, where what it reads is kept, until nobody looks any more.
+fn follow(
+    follower: &mut dyn Follower,
+    shared: &Shared,
+    clock: &dyn Clock,
+    is_kept: bool,
+    stop: &AtomicBool,
+) -> Result<(), LinkError> {
+    let begun = clock.now();
+    let mut came_at = Instant::now();
+    while !(stop.load(Ordering::SeqCst) || is_kept && shared.let_go()) {
+        let mut is_new = false;
+        follower.poll(WAIT, &mut |partition, record| {
+            came_at = Instant::now();
+            is_new |= record.timestamp.is_some_and(|timestamp| timestamp >= begun);
+            shared.change(|picture| picture.take(partition, &record));
+        })?;
+        shared.change(|picture| {
+            picture.settle();
+            picture.trouble = None;
+            picture.is_behind &= !is_new && came_at.elapsed() < NOTHING_MORE;
+        });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    struct Nothing;
+
+    impl Follower for Nothing {
+        fn poll(&mut self, _: Duration, _: &mut dyn FnMut(i32, crate::record::Record<'_>)) -> Result<(), LinkError> {
+            thread::sleep(Duration::from_millis(1));
+            Ok(())
+        }
+    }
+
+    fn opened(is_kept: bool) -> (Feed, Arc<AtomicUsize>, Arc<AtomicBool>) {
+        let (opened, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let counts = Arc::clone(&opened);
+        let open: OpenFollower = Arc::new(move |_, _| {
+            counts.fetch_add(1, Ordering::SeqCst);
+            Ok(Box::new(Nothing))
+        });
+        let following = Following { open, is_kept };
+        let feed = Feed::start(following, "a".into(), Arc::new(SystemClock::new()), Arc::clone(&stop)).unwrap();
+        thread::sleep(Duration::from_millis(50));
+        (feed, opened, stop)
+    }
+
+    fn comes(what: impl Fn() -> bool) -> bool {
+        (0..1_000).any(|_| {
+            thread::sleep(Duration::from_millis(5));
+            what()
+        })
+    }
+
+    #[test]
+    fn it_begins_with_the_first_look_and_rests_when_nobody_looks() {
+        let (feed, opened, stop) = opened(true);
+        assert_eq!(opened.load(Ordering::SeqCst), 0);
+        assert!(feed.shared.look(|picture| picture.is_behind));
+        assert!(comes(|| opened.load(Ordering::SeqCst) == 1));
+        assert!(comes(|| !feed.shared.look(|picture| picture.is_behind)), "there is nothing to read");
+        let long_ago = Instant::now().checked_sub(LOOKED_AT_WITHIN + Duration::from_secs(1)).unwrap();
+        *feed.shared.looked_at.lock().unwrap() = Some(long_ago);
+        assert!(comes(|| feed.shared.looked_at.lock().unwrap().is_none()), "it rests");
+        feed.shared.look(|_| ());
+        assert!(comes(|| opened.load(Ordering::SeqCst) == 2));
+        stop.store(true, Ordering::SeqCst);
+    }
+
+    #[test]
+    fn what_is_deleted_behind_it_is_followed_at_once() {
+        let (_feed, opened, stop) = opened(false);
+        assert!(comes(|| opened.load(Ordering::SeqCst) == 1));
+        stop.store(true, Ordering::SeqCst);
+    }
 }

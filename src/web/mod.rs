@@ -1,8 +1,8 @@
 //! The board: the page that a person opens first, with no other tool at all.
 //!
-//! It is the first consumer of our own output. It follows `cx.aggregates` from a day ago on, read committed, all
-//! partitions, so that every process shows the whole picture whatever it owns itself; the state of the sources, and why
-//! events were rejected, is what this process sees. Pages are rendered here, once a second at most however many look, and
+//! It is the first consumer of our own output. While somebody looks it follows `cx.aggregates` from a day ago on, read
+//! committed, all partitions, so that every process shows the whole picture whatever it owns itself; the state of the
+//! sources, and why events were rejected, is what this process sees. Pages are rendered here, once a second at most however many look, and
 //! work without script; with it they renew themselves. Nothing is asked of another host, and nothing that is served changes anything.
 
 mod chart;
@@ -12,7 +12,7 @@ mod picture;
 mod view;
 mod words;
 
-pub use feed::{Feed, OpenFollower};
+pub use feed::{Feed, Following, OpenFollower};
 pub use picture::{Figure, Picture, Place};
 
 use crate::export::Exporter;
@@ -37,6 +37,9 @@ const RENEWED_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a rendered page is good for whoever asks next.
 const GOOD_FOR: Duration = Duration::from_secs(1);
+
+/// How long the first page waits for what was published before it was asked for.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// How many rendered pages are kept.
 const KEPT_MAX: usize = 64;
@@ -115,7 +118,11 @@ impl Board {
         content
     }
 
-    fn page(&self, asked: &Asked) -> Response {
+    async fn page(&self, asked: &Asked) -> Response {
+        let patience = Instant::now() + FIRST_LOOK;
+        while self.shared.look(|picture| picture.is_behind) && Instant::now() < patience {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let content = self.content(asked);
         let words = asked.language.words();
         let page = view::Document {
@@ -162,15 +169,15 @@ fn queue_of(parameters: &Parameters) -> Page {
 }
 
 async fn overview(State(board): State<Board>, Query(parameters): Query<Parameters>, headers: HeaderMap) -> Response {
-    board.page(&asked(&parameters, &headers, Page::Overview))
+    board.page(&asked(&parameters, &headers, Page::Overview)).await
 }
 
 async fn queue(State(board): State<Board>, Query(parameters): Query<Parameters>, headers: HeaderMap) -> Response {
-    board.page(&asked(&parameters, &headers, queue_of(&parameters)))
+    board.page(&asked(&parameters, &headers, queue_of(&parameters))).await
 }
 
 async fn quality(State(board): State<Board>, Query(parameters): Query<Parameters>, headers: HeaderMap) -> Response {
-    board.page(&asked(&parameters, &headers, Page::Quality))
+    board.page(&asked(&parameters, &headers, Page::Quality)).await
 }
 
 /// The stream that renews an open page: its content whenever that has changed, else a sign of life.

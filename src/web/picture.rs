@@ -10,6 +10,7 @@ use crate::touchpoint::parse_rfc3339;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// The windows that are shown, and their lengths in ms where they are read by the quarter.
 pub(super) const WINDOWS: [&str; 3] = ["15m", "1h", "1d"];
@@ -22,6 +23,12 @@ const DAY_MS: i64 = 24 * 3_600_000;
 
 /// The most places that are kept; what lies beyond is counted, and the page says so.
 pub const PLACES_MAX: usize = 2_000;
+
+/// Over how long it is looked how fast time comes on.
+const SPEED_OVER: Duration = Duration::from_secs(2);
+
+/// From which speed on a backlog is taken in: minutes of events a minute.
+const CATCHING_UP: f64 = 2.0;
 
 /// A slice: its group-by and its values, in their order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,6 +97,13 @@ pub struct Picture {
     pub(super) left_out: u64,
     /// Why the topic cannot be read, while they cannot.
     pub(super) trouble: Option<String>,
+    /// Whether what was published before it was begun has not been read yet.
+    pub(super) is_behind: bool,
+    /// How far time had come when it was looked at last, and how fast it has come on since the look before: ms a ms.
+    came: Option<(Instant, i64)>,
+    speed: f64,
+    /// Per series the newest record that was not read yet, with the start of its window.
+    aside: BTreeMap<String, (i64, Vec<u8>)>,
     /// The newest end of a window that was seen.
     newest_end: i64,
 }
@@ -149,17 +163,52 @@ impl Picture {
         self.times.get(set)?.values().map(|time| time.watermark).min().flatten()
     }
 
-    /// Takes one record of `cx.aggregates`.
-    pub(super) fn take(&mut self, partition: i32, record: &Record<'_>, now: i64) {
+    /// Takes one record of `cx.aggregates`. What may soon be overtaken is laid aside until [`Picture::settle`].
+    pub(super) fn take(&mut self, partition: i32, record: &Record<'_>) {
         let (Some(key), Some(value)) = (record.key, record.value) else { return };
         let Ok(key) = std::str::from_utf8(key) else { return };
         if key == WATERMARK_KEY {
             self.take_times(partition, value);
             return;
         }
-        if !is_wanted(key, now) {
+        let Some(wanted) = Wanted::of(key) else { return };
+        if wanted.is_quarter {
+            self.read(value);
             return;
         }
+        // Where windows overlap there are many, of which the newest one is shown; a later record of it says more.
+        let (start, aside) = self.aside.entry(wanted.series).or_insert((wanted.start, Vec::new()));
+        if wanted.start >= *start {
+            *start = wanted.start;
+            aside.clear();
+            aside.extend_from_slice(value);
+        }
+    }
+
+    /// Reads what was laid aside, and looks how fast time comes on: after a portion of records.
+    pub(super) fn settle(&mut self) {
+        for (_, value) in std::mem::take(&mut self.aside).into_values() {
+            self.read(&value);
+        }
+        let Some(until) = self.complete_until() else { return };
+        let (looked, before) = *self.came.get_or_insert((Instant::now(), until));
+        if looked.elapsed() >= SPEED_OVER {
+            self.speed = (until - before) as f64 / looked.elapsed().as_secs_f64() / 1000.0;
+            self.came = Some((Instant::now(), until));
+        }
+    }
+
+    /// Whether time comes on faster than the clock: a backlog is taken in.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.speed > CATCHING_UP
+    }
+
+    /// How far time has come in the metric set that is furthest.
+    pub(super) fn complete_until(&self) -> Option<i64> {
+        self.times.keys().filter_map(|set| self.watermark(set)).max()
+    }
+
+    fn read(&mut self, value: &[u8]) {
         if let Ok(published) = serde_json::from_slice::<Published>(value) {
             self.keep(published);
         }
@@ -212,16 +261,26 @@ impl Picture {
     }
 }
 
-/// Whether a record is worth reading, by its key `contacts|15m|1999-01-03T07:00:00Z|queue|voice|PS`. Of the many windows of
-/// a quarter of an hour only those that are one of its quarters are, and those of the last minutes.
-fn is_wanted(key: &str, now: i64) -> bool {
-    let mut parts = key.split('|').skip(1);
-    let (Some(window), Some(start), Some(by)) = (parts.next(), parts.next(), parts.next()) else { return false };
-    if !WINDOWS.contains(&window) || !GROUP_BYS.contains(&by) {
-        return false;
+/// What the key of a record that is worth reading says: `contacts|15m|1999-01-03T07:00:00Z|queue|voice|PS`.
+struct Wanted {
+    /// The key without the start.
+    series: String,
+    start: i64,
+    /// Whether it is one of the quarters that make up the day.
+    is_quarter: bool,
+}
+
+impl Wanted {
+    fn of(key: &str) -> Option<Wanted> {
+        let mut parts = key.splitn(5, '|');
+        let (set, window, start, by) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        if !WINDOWS.contains(&window) || !GROUP_BYS.contains(&by) {
+            return None;
+        }
+        let start = parse_rfc3339(start)?;
+        let series = format!("{set}|{window}|{by}|{}", parts.next().unwrap_or_default());
+        Some(Wanted { series, start, is_quarter: window == "15m" && start % QUARTER_MS == 0 })
     }
-    let Some(start) = parse_rfc3339(start) else { return false };
-    window != "15m" || start % QUARTER_MS == 0 || start + QUARTER_MS >= now - QUARTER_MS
 }
 
 /// Figures by name, those of one name that differ by a key by both.
@@ -237,4 +296,81 @@ fn figures(published: &Map<String, Value>) -> BTreeMap<String, Figure> {
         figures.extend(keyed.filter_map(|(key, value)| Some((format!("{name} {key}"), read(value)?))));
     }
     figures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn give(picture: &mut Picture, key: &str, value: &str) {
+        let (key, value) = (Some(key.as_bytes()), Some(value.as_bytes()));
+        picture.take(0, &Record { offset: 0, timestamp: None, key, value, headers: &[] });
+    }
+
+    fn take(picture: &mut Picture, window: &str, start: &str, end: &str, state: &str, events: i64) {
+        let key = format!("contacts|{window}|{start}|queue|voice|PS");
+        let value = format!(
+            r#"{{"metric_set":"contacts","window":{{"name":"{window}","end":"{end}"}},
+            "slice":{{"by":"queue","values":{{"channel":"voice","queue":"PS"}}}},"state":"{state}","samples":{events},
+            "counts":{{"offered":{events}}},"figures":{{"abandonment_ratio":{{"value":0.5,"samples":{events}}}}}}}"#
+        );
+        give(picture, &key, &value);
+    }
+
+    fn queue() -> Place {
+        Place { by: "queue".into(), values: vec!["voice".into(), "PS".into()] }
+    }
+
+    #[test]
+    fn of_windows_that_overlap_the_newest_is_shown_and_of_one_its_last_word() {
+        let mut picture = Picture::default();
+        take(&mut picture, "1h", "2026-11-02T08:10:00Z", "2026-11-02T09:10:00Z", "provisional", 7);
+        take(&mut picture, "1h", "2026-11-02T08:10:00Z", "2026-11-02T09:10:00Z", "final", 8);
+        take(&mut picture, "1h", "2026-11-02T08:05:00Z", "2026-11-02T09:05:00Z", "final", 9);
+        assert_eq!(picture.newest(&queue(), "contacts", "1h"), None, "before it is settled");
+        picture.settle();
+        let shown = picture.newest(&queue(), "contacts", "1h").unwrap();
+        assert_eq!((shown.samples, shown.is_final), (8, true));
+        take(&mut picture, "1h", "2026-11-02T08:10:00Z", "2026-11-02T09:10:00Z", "provisional", 1);
+        picture.settle();
+        assert_eq!(picture.newest(&queue(), "contacts", "1h").unwrap().samples, 8, "nothing comes after the final");
+    }
+
+    #[test]
+    fn the_day_is_made_of_its_quarters_alone() {
+        let mut picture = Picture::default();
+        for minute in 0..46 {
+            let (start, end) = (format!("2026-11-02T08:{minute:02}:00Z"), format!("2026-11-02T09:{minute:02}:00Z"));
+            let end =
+                if minute < 45 { format!("2026-11-02T08:{:02}:00Z", minute + 15) } else { end.replace(":45", ":00") };
+            take(&mut picture, "15m", &start, &end, "final", minute);
+        }
+        picture.settle();
+        let day = &picture.places[&queue()].day;
+        let samples: Vec<i64> = day.values().map(|figures| figures["abandonment_ratio"].samples).collect();
+        assert_eq!(samples, [0, 15, 30, 45]);
+        assert_eq!(picture.newest(&queue(), "contacts", "15m").unwrap().samples, 45);
+    }
+
+    #[test]
+    fn time_that_comes_on_faster_than_the_clock_is_catching_up() {
+        let mut picture = Picture::default();
+        let watermark = |picture: &mut Picture, text: &str| {
+            let value = format!(r#"{{"metric_sets":{{"contacts":{{"watermark":"{text}"}}}}}}"#);
+            give(picture, WATERMARK_KEY, &value);
+            picture.settle();
+        };
+        let later = |picture: &mut Picture| {
+            let (looked, until) = picture.came.unwrap();
+            picture.came = Some((looked.checked_sub(SPEED_OVER).unwrap(), until));
+        };
+        watermark(&mut picture, "2026-11-02T08:00:00Z");
+        assert!(!picture.is_catching_up());
+        later(&mut picture);
+        watermark(&mut picture, "2026-11-02T08:10:00Z");
+        assert!(picture.is_catching_up());
+        later(&mut picture);
+        watermark(&mut picture, "2026-11-02T08:10:02Z");
+        assert!(!picture.is_catching_up());
+    }
 }

@@ -169,7 +169,7 @@ struct Row {
 
 /// How fresh what is shown is.
 struct Freshness {
-    /// live, quiet, stale or starting.
+    /// live, quiet, catching-up, stale or starting.
     class: &'static str,
     said: &'static str,
     detail: String,
@@ -418,14 +418,17 @@ impl<'a> Looks<'a> {
 
     fn freshness(&self, posted: &Posted, shown: Option<&Shown>) -> Freshness {
         let words = self.words();
-        let watermark = self.picture.times.keys().filter_map(|set| self.picture.watermark(set)).max();
+        let watermark = self.picture.complete_until();
         let newest = posted.sources.values().flat_map(|source| source.newest_by_channel.values()).max().copied();
-        let Some(time) = newest.or(watermark) else {
+        let Some(time) = newest.or(watermark).filter(|_| !self.picture.is_behind) else {
             let detail = self.picture.trouble.clone().unwrap_or_default();
             return Freshness { class: "starting", said: words.starting, detail };
         };
         let (class, said) = match watermark {
             _ if self.picture.trouble.is_some() => ("stale", words.stale),
+            Some(watermark) if self.now - watermark > STALE_AFTER_MS && self.picture.is_catching_up() => {
+                ("catching-up", words.catching_up)
+            }
             Some(watermark) if self.now - watermark > STALE_AFTER_MS => ("stale", words.stale),
             _ if self.now - time > QUIET_AFTER_MS => ("quiet", words.quiet),
             _ => ("live", words.live),

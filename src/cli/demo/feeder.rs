@@ -29,8 +29,8 @@ const WEDNESDAY_MORNING: i64 = 6 * DAY_MINUTES + 10 * 60 + 30;
 /// How many events an average weekday has: several per second in its busy hours.
 pub const PER_DAY: u32 = 240_000;
 
-/// How far before the clock the filling ends; from there on one can watch.
-const LEFT_MINUTES: i64 = 15;
+/// How far before the clock the filling ends; it takes as long as that at `speed` until numbers are live.
+const LEFT_MINUTES: i64 = 2;
 
 /// How long ago the first trouble begins, seen from the clock: what it does shows in 15 minutes and in an hour.
 const TROUBLE_MINUTES: i64 = 12;
@@ -44,7 +44,7 @@ const TROUBLE_TIMES: i64 = 240;
 pub(super) const SLOW_QUEUE: (&str, &str) = ("voice", "technical");
 
 /// How far the filling may be ahead of what the service has taken in: that much is held in memory.
-const AHEAD_MINUTES: i64 = 360;
+const AHEAD_MINUTES: i64 = 60;
 
 /// How many minutes of the input are kept behind what was taken in: more than the service would read again.
 const KEPT_MINUTES: usize = 30;

@@ -16,7 +16,7 @@ use crate::memory::Broker;
 use crate::pipeline::link::{Follower, Link};
 use crate::telemetry;
 use crate::topics::{Purpose, table};
-use crate::web::OpenFollower;
+use crate::web::{Following, OpenFollower};
 use clap::Args;
 use feeder::Feeder;
 use screen::Screen;
@@ -52,13 +52,14 @@ const INPUT: &str = "touchpoints";
 const PARTITIONS: i32 = 4;
 
 /// What the service is configured with. A day is filled in seconds, so a pause in the filling must never be taken
-/// for silence: time does not follow the clock. A checkpoint is for the next process, and there is none; so each stage
-/// has one worker, and no partition ever moves to one that would need it. The window of a minute is left out:
+/// for silence: time does not follow the clock. A checkpoint is for the next process, and there is none; so no
+/// partition may ever move to a worker that would need it: the workers of a stage begin before there is anything to read. The window of a minute is left out:
 /// `/metrics` does not show it, and half of the work of a day would be to publish it.
 pub const CONFIGURATION: &str = r#"
 [service]
 application = "demo"
 instance = "demo"
+merge_workers = 2
 [topics]
 deltas_partitions = 4
 letter_partitions = 1
@@ -116,9 +117,11 @@ impl Demo {
         let follow: OpenFollower = Arc::new(move |topic, _| {
             beside.follow(topic, Arc::clone(&read)).map(|follower| Box::new(follower) as Box<dyn Follower>)
         });
+        // What is read is deleted behind it.
+        let following = Following { open: follow, is_kept: false };
         let open: OpenLink = Arc::new(move |link| broker.link(link).map(|link| Box::new(link) as Box<dyn Link>));
         let service =
-            Service::start(&settings, &open, follow, Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&stop))?;
+            Service::start(&settings, &open, following, Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&stop))?;
         let (tell, filled) = channel();
         let screen = Screen::new(&settings, service.board.clone(), service.server.address);
         let (board, until) = (service.board.clone(), Arc::clone(&stop));
