@@ -2,8 +2,10 @@
 //! takes in a second is printed beside that of the same service unstrained; it must take everything, never stand still,
 //! halt nothing, and show on its page how far it is behind.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,7 +39,7 @@ struct Strain {
 
 const EVEN: fn(usize) -> (i32, usize) = |number| ((number % 4) as i32, number / 4 % QUEUES);
 
-const STRAINS: [Strain; 6] = [
+const STRAINS: [Strain; 8] = [
     Strain { name: "none", place: EVEN, beside: |_, _, _| (), throttled: false },
     Strain {
         name: "a reader of the output that takes ten records a second",
@@ -46,6 +48,13 @@ const STRAINS: [Strain; 6] = [
         throttled: false,
     },
     Strain { name: "ten scrapes a second", place: EVEN, beside: scrape, throttled: false },
+    Strain { name: "an open page", place: EVEN, beside: |_, service, ended| look(1, service, ended), throttled: false },
+    Strain {
+        name: "200 open pages",
+        place: EVEN,
+        beside: |_, service, ended| look(200, service, ended),
+        throttled: false,
+    },
     Strain {
         name: "nine tenths in one partition",
         place: |number| (if number % 10 == 0 { 1 + (number / 10 % 3) as i32 } else { 0 }, number % QUEUES),
@@ -179,6 +188,34 @@ fn scrape(_: &Setup, service: &Service, ended: &AtomicBool) {
             });
         }
     });
+}
+
+/// So many pages of the board, open as a browser holds them open: half of them the overview, half of a queue each.
+fn look(pages: usize, service: &Service, ended: &AtomicBool) {
+    let (renewals, address) = (AtomicUsize::new(0), service.address());
+    thread::scope(|scope| {
+        for page in 0..pages {
+            let renewals = &renewals;
+            scope.spawn(move || {
+                let of_queue = format!("/live?page=queue&channel=voice&queue=queue-{}", page % QUEUES);
+                let path = if page % 2 == 0 { "/live" } else { &of_queue };
+                while !ended.load(Ordering::Relaxed) {
+                    let Ok(mut stream) = TcpStream::connect(address) else { continue };
+                    let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+                    let _ = write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+                    for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                        renewals.fetch_add(usize::from(line.starts_with("event: ")), Ordering::Relaxed);
+                        if ended.load(Ordering::Relaxed) {
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let renewals = renewals.into_inner();
+    println!("    {pages} pages were renewed {renewals} times");
+    assert!(renewals > 3 * pages, "the pages were not served");
 }
 
 /// Gives every client a quota, as an administrator does.
