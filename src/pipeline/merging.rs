@@ -86,8 +86,14 @@ impl Merging {
         Merging { plan, settings, board }
     }
 
-    /// What a task's commit writes beside the record of its watermark.
-    fn outputs<'a>(&'a self, task: &'a MergeTask, commit: MergeCommit) -> impl Iterator<Item = Output> + 'a {
+    /// What a task's commit writes; the record of its watermark behind the windows that it closes, so that who has read it
+    /// has read them.
+    fn outputs<'a>(
+        &'a self,
+        task: &'a MergeTask,
+        commit: MergeCommit,
+        watermark: Option<Output>,
+    ) -> impl Iterator<Item = Output> + 'a {
         let shown = task.merge.finals().chain(commit.currents).map(|shown| self.record(task, &shown));
         let stored = commit.checkpoint.into_iter().map(|(key, value)| Output {
             topic: self.settings.changelog.clone(),
@@ -96,7 +102,7 @@ impl Merging {
             value,
             headers: Vec::new(),
         });
-        shown.chain(stored)
+        shown.chain(watermark).chain(stored)
     }
 
     fn record(&self, task: &MergeTask, shown: &Shown) -> Output {
@@ -387,9 +393,8 @@ impl Stage for Merging {
             offsets.push((*id, made.offset, made.metadata.encode(merging.plan.format)));
             prepared.push((&**task, watermark, made));
         }
-        let outputs = prepared
-            .into_iter()
-            .flat_map(move |(task, watermark, made)| watermark.into_iter().chain(merging.outputs(task, made)));
+        let outputs =
+            prepared.into_iter().flat_map(move |(task, watermark, made)| merging.outputs(task, made, watermark));
         Commit { outputs: Box::new(outputs), offsets }
     }
 

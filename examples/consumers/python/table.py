@@ -28,12 +28,11 @@ CREATE TABLE IF NOT EXISTS windows (
   value TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL);
--- Windows of the metric set that end at or before `until` are final and read. `following` is what was said last.
+-- Windows of the metric set that end at or before `until` are final and read.
 CREATE TABLE IF NOT EXISTS closed (
   metric_set TEXT,
   partition INTEGER,
-  until TEXT,
-  following TEXT NOT NULL,
+  until TEXT NOT NULL,
   PRIMARY KEY (metric_set, partition)
 ) WITHOUT ROWID;
 """
@@ -46,11 +45,10 @@ ON CONFLICT (key) DO UPDATE SET partition = excluded.partition, revision = exclu
 WHERE excluded.revision > windows.revision
 """
 
-# A _watermark record comes just before the windows that it closes, in one transaction with them. So it is believed when the
-# next one is read: by then all of them are.
+# A _watermark record comes behind the windows that it closes, in one transaction with them: who reads it has read them.
 KEEP_CLOSED = """
-INSERT INTO closed VALUES (?, ?, NULL, ?)
-ON CONFLICT (metric_set, partition) DO UPDATE SET until = following, following = excluded.following
+INSERT INTO closed VALUES (?, ?, ?)
+ON CONFLICT (metric_set, partition) DO UPDATE SET until = excluded.until
 """
 
 

@@ -16,8 +16,27 @@ pub const REAL: &str = "
 
 Two hours and three quarters of the demo with a Prometheus that was started with it: `CxCsatDropping` fires once, for the queue in trouble (voice / technical), within the first hour of the
 trouble, and ends a quarter of an hour after it. `CxAbandonmentHigh` and `CxServiceLevelBurningFast` fire for the same queue and for no other place. With a source that dies before the
-trouble shows, only alerts about the data fire. Both are tests, as is what Alertmanager makes of it: one page. Calls of a bank and reviews of a marketplace, at the pace of their own time, are tests
-that take minutes (`cargo test --test integration -- --ignored alerts::`); nobody has run them to their end yet.
+trouble shows, only alerts about the data fire. Both are tests, as is what Alertmanager makes of it: one page.
+
+## On real contacts
+
+`cargo test --test integration -- --ignored alerts::` lets two data sets through the pipeline at the pace of their own time and compares what fires, by place and day, with the list in
+[real.rs](../tests/integration/alerts/real.rs). It takes four minutes.
+
+Calls of a bank in January 1999, 31,345 events, 80 % promised within a minute (it kept 71 %). Every page was looked up in an hourly table of the calls that was made independently:
+
+| what fired for all calls | days of January | what happened |
+|---|---|---|
+| `CxAbandonmentHigh` | 3 4 10 13 14 17 18 20 21 26 | an hour in which 28 to 75 % of the callers hung up. On the 7th at six 59 % did, in the menu: they were not offered to anybody, and nothing fired |
+| `CxContactVolumeExploded` | 13 | 38 calls between five and seven in the morning, on other Wednesdays 4; later none for an hour, then 41 % abandoned |
+| `CxContactVolumeCollapsed` | 24 | 15 calls between eight and nine in the evening, on the Sundays before 48 and 62 |
+| `CxServiceLevelBurningFast` / `Slow` | 4 7 10 13 18 20 21 / 7 10 13 18 19 21 | fewer than 40 % in a minute for an hour, fewer than 70 % for a day |
+
+The queues add days on which the whole was well: NW gave up on the 7th, 19th and 28th, and was behind its promise on eight days more. `CxContactVolumeCollapsed` first fired on the 20th as
+well, an echo of the 13th a week before: since then it, its opposite and `CxChannelShareShifted` ask two weeks ago too. What fires at the end of a day may stay until the next
+morning: at night nobody calls, and no numbers end no alert.
+
+42,495 reviews of a marketplace from December 2006 to January 2007, which know only the day: no alert about the business fired.
 ";
 
 const WEEK: u32 = 7 * 24 * 60;
@@ -121,7 +140,8 @@ impl Subject {
 
     /// The scenario of one guard, as it is when the guard is gone: the alert fires.
     pub fn unguarded(&self, guard: &Guard, copy: &str) -> Scenario {
-        Scenario { alert: copy.into(), looks: vec![(self.begin() + 60, 1)], ..self.guarded(guard) }
+        let guarded = self.guarded(guard);
+        Scenario { alert: copy.into(), looks: vec![(guarded.looks[4].0, 1)], ..guarded }
     }
 
     fn life_of(&self, name: &str) -> Scenario {
@@ -214,6 +234,15 @@ impl Subject {
         let looks: Vec<(u32, bool)> = (0..8).map(|look| (15 * look, false)).collect();
         let mut scenario = self.scenario(guard.name, &looks, |real, _| vec![(120, Some(real))]);
         for (name, value) in guard.change {
+            if let Some(name) = name.strip_prefix("before last: ") {
+                // All of it a week later, so that there is a week before the last one.
+                for series in &mut scenario.series {
+                    let before = if series.name == name { Some(*value) } else { series.course[0].1 };
+                    series.course.splice(0..0, [(DAY_LOOKED_AT, before), (WEEK - DAY_LOOKED_AT, None)]);
+                }
+                scenario.looks.iter_mut().for_each(|(minute, _)| *minute += WEEK);
+                continue;
+            }
             if let Some(name) = name.strip_prefix("before: ") {
                 let series = scenario.series.iter_mut().find(|series| series.name == name);
                 series.expect("it is one of the alert's").course[0].1 = Some(*value);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use libtest_mimic::Failed;
 use touchstone::cli::demo;
+use touchstone::engine::time::rfc3339;
 use touchstone::files::{FileFormat, InputFile};
 use touchstone::mapping::{Mapping, MappingLimits, Provenance};
 use touchstone::touchpoint::{Limits, parse_rfc3339};
@@ -113,10 +114,11 @@ fn events(
     Ok(events)
 }
 
-/// What fires over a data set, at the pace of its own time, looked at every five minutes.
-fn lived(events: &[(i64, String)]) -> Result<Vec<Fired>, Failed> {
+/// What fires over a data set, at the pace of its own time, looked at every five minutes: by alert and place the days on
+/// which it began. Alerts about the data are no subject of it: these sources are empty at night.
+fn lived(config: &str, events: &[(i64, String)]) -> Result<Vec<String>, Failed> {
     const STEP: i64 = 5;
-    let config = format!("[[input]]\nname = \"calls\"\ntopic = \"{}\"\n", crate::pipeline::INPUT);
+    let config = format!("{config}[[input]]\nname = \"calls\"\ntopic = \"{}\"\n", crate::pipeline::INPUT);
     let begin = events[0].0.div_euclid(STEP * MINUTE_MS) * STEP * MINUTE_MS;
     let mut timeline = Timeline::new(&config, 1, begin - 10_000, 5)?;
     let mut left = events;
@@ -131,37 +133,55 @@ fn lived(events: &[(i64, String)]) -> Result<Vec<Fired>, Failed> {
         timeline.until(time)?;
         timeline.look();
     }
-    timeline.fired()
-}
-
-/// What fired about the business, by alert and place. Alerts about the data are no subject of it: these sources are empty at
-/// night.
-fn pages(fired: &[Fired]) -> BTreeMap<String, usize> {
-    let mut pages = BTreeMap::new();
-    for one in fired.iter().filter(|one| one.alert.starts_with("Cx")) {
-        *pages.entry(format!("{} {}", one.alert, one.place)).or_insert(0) += 1;
+    let mut days: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for one in timeline.fired()?.iter().filter(|one| one.alert.starts_with("Cx")) {
+        let (from, until) = (begin + i64::from(one.from) * MINUTE_MS, begin + i64::from(one.until) * MINUTE_MS);
+        println!("{} {}: {} to {}", one.alert, one.place, rfc3339(from), rfc3339(until));
+        days.entry(format!("{} {}", one.alert, one.place)).or_default().push(rfc3339(from)[8..10].to_owned());
     }
-    pages
+    Ok(days.into_iter().map(|(what, days)| format!("{what}: {}", days.join(" "))).collect())
 }
 
-fn compare(set: &str, events: &[(i64, String)], expected: &[&str]) -> Result<(), Failed> {
+fn compare(set: &str, config: &str, events: &[(i64, String)], expected: &[&str]) -> Result<(), Failed> {
     if events.is_empty() {
         return Ok(());
     }
-    let fired = lived(events)?;
-    println!("{set}, {} events:\n{}", events.len(), told(&fired));
-    let found: Vec<String> = pages(&fired).into_keys().collect();
-    if found == expected { Ok(()) } else { Err(format!("{set}:\n{}", told(&fired)).into()) }
+    println!("{set}, {} events", events.len());
+    let fired = lived(config, events)?;
+    if fired == expected { Ok(()) } else { Err(format!("{set}:\n{}", fired.join("\n")).into()) }
 }
 
-/// A bank's calls in January 1999.
+/// A bank's calls in January 1999. Within 20 s it answered 54 %, within a minute 71 %: the promise is taken as 80 % in a minute.
 pub fn bank() -> Result<(), Failed> {
     let events = events("bank_calls_1999", &["january.txt.gz"], Some(FileFormat::Tsv), ("1999-01-01", "1999-02-01"))?;
-    compare("bank_calls_1999", &events, &[])
+    compare("bank_calls_1999", "[metrics]\nservice_level_threshold = \"60s\"\n", &events, &BANK)
 }
 
 /// Reviews over a turn of the year.
 pub fn reviews() -> Result<(), Failed> {
     let events = events("reviews_anon", &["anonreviews.csv.bz2"], None, ("2006-12-01", "2007-01-15"))?;
-    compare("reviews_anon", &events, &[])
+    compare("reviews_anon", "", &events, &[])
 }
+
+/// What fired, and on which days of January it began. docs/ALERTS.md says why.
+const BANK: [&str; 19] = [
+    "CxAbandonmentHigh all: 03 04 10 13 14 17 18 20 21 26",
+    "CxAbandonmentHigh channel voice: 03 04 10 13 14 17 18 20 21 26",
+    "CxAbandonmentHigh queue voice NW: 03 07 10 14 17 19 26 28",
+    "CxAbandonmentHigh queue voice PS: 04 18 20 21",
+    "CxAbandonmentHigh team _none: 03 04 10 13 14 17 18 20 21 26",
+    "CxContactVolumeCollapsed all: 24",
+    "CxContactVolumeCollapsed channel voice: 24",
+    "CxContactVolumeCollapsed queue voice NW: 24",
+    "CxContactVolumeCollapsed team _none: 24",
+    "CxContactVolumeExploded all: 13",
+    "CxContactVolumeExploded channel voice: 13",
+    "CxContactVolumeExploded team _none: 13",
+    "CxServiceLevelBurningFast channel voice: 04 07 10 13 18 20 21",
+    "CxServiceLevelBurningFast queue voice NW: 03 07 10 14 17 26 28",
+    "CxServiceLevelBurningFast queue voice PS: 04 07 10 13 18 20 21",
+    "CxServiceLevelBurningSlow channel voice: 07 10 13 18 19 21",
+    "CxServiceLevelBurningSlow queue voice NE: 21",
+    "CxServiceLevelBurningSlow queue voice NW: 03 04 05 07 10 13 15 17 20 21 26 28 31",
+    "CxServiceLevelBurningSlow queue voice PS: 07 10 13 18 19 21",
+];

@@ -137,18 +137,29 @@ impl Timeline {
         for file in [HEALTH, BUSINESS] {
             std::fs::write(directory.path().join(file), rules(file)?)?;
         }
-        let (first, last) = self.ask(directory.path())?;
-        assert!(first.keys().eq(last.keys()), "{first:?} {last:?}");
-        Ok(first
-            .into_iter()
-            .zip(last.into_values())
-            .map(|(((alert, place), from), until)| Fired { alert, place, from, until })
-            .collect())
+        let mut fired: Vec<Fired> = Vec::new();
+        for (span, (first, last)) in self.ask(directory.path())? {
+            assert!(first.keys().eq(last.keys()), "{first:?} {last:?}");
+            let began = span * SPAN * self.step;
+            for (((alert, place), from), until) in first.into_iter().zip(last.into_values()) {
+                let goes_on = |one: &&mut Fired| {
+                    one.alert == alert
+                        && one.place == place
+                        && one.until + self.step >= began
+                        && from <= began + self.step
+                };
+                match fired.iter_mut().find(goes_on) {
+                    Some(one) => one.until = until,
+                    None => fired.push(Fired { alert, place, from, until }),
+                }
+            }
+        }
+        Ok(fired)
     }
 
-    fn ask(&self, directory: &Path) -> Result<(Minutes, Minutes), Failed> {
+    /// By span when what fired first and last in it.
+    fn ask(&self, directory: &Path) -> Result<BTreeMap<u32, (Minutes, Minutes)>, Failed> {
         let step = self.step;
-        let end = step * u32::try_from(self.looks)?;
         let mut text = format!(
             "rule_files: [{HEALTH}, {BUSINESS}]\nevaluation_interval: {step}m\n\
              group_eval_order: [touchstone-health-recording, touchstone-health, touchstone-cx]\n\
@@ -174,10 +185,15 @@ impl Timeline {
             text.push_str("'}\n");
         }
         text.push_str("    promql_expr_test:\n");
-        for function in ["min_over_time", "max_over_time"] {
+        let looks = u32::try_from(self.looks)?;
+        let spans = looks.div_ceil(SPAN);
+        for (span, function) in (0..spans).flat_map(|span| [(span, "min_over_time"), (span, "max_over_time")]) {
+            let (begin, end) = (span * SPAN * step, looks.min((span + 1) * SPAN) * step);
+            let length = end - begin;
+            // The second matcher says which span it is: promtool repeats the text of what differs.
             let _ = write!(
                 text,
-                "      - expr: '{function}(timestamp(ALERTS{{alertstate=\"firing\"}})[{end}m:{step}m])'\n        \
+                "      - expr: '{function}(timestamp(ALERTS{{alertstate=\"firing\",span!=\"{span}\"}})[{length}m:{step}m])'\n        \
                  eval_time: {end}m\n        exp_samples: []\n"
             );
         }
@@ -188,11 +204,20 @@ impl Timeline {
         if said.contains("SUCCESS") {
             return Ok(Default::default());
         }
-        let mut got = said.split("got:").skip(1).map(|got| parse(got.split("expr:").next().unwrap_or(got)));
-        let mut next = || got.next().ok_or_else(|| format!("promtool: {said}"));
-        Ok((next()??, next()??))
+        let mut found: BTreeMap<u32, (Minutes, Minutes)> = BTreeMap::new();
+        for answer in said.split("expr: ").skip(1) {
+            let span = answer.split("span!=\\\"").nth(1).and_then(|rest| rest.split('\\').next());
+            let span = span.and_then(|span| span.parse().ok()).ok_or_else(|| format!("promtool: {said}"))?;
+            let got = answer.split("got:").nth(1).ok_or_else(|| format!("promtool: {said}"))?;
+            let (first, last) = found.entry(span).or_default();
+            *(if answer.contains("min_over_time") { first } else { last }) = parse(got)?;
+        }
+        if found.is_empty() { Err(format!("promtool: {said}").into()) } else { Ok(found) }
     }
 }
+
+/// How many looks are asked about at once: promtool bears no more samples.
+const SPAN: u32 = 288;
 
 /// By alert and place a minute.
 type Minutes = BTreeMap<(String, String), u32>;

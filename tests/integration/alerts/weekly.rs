@@ -1,4 +1,4 @@
-//! The alerts about the business that compare with the same hour a week ago.
+//! The alerts about the business that compare with the same hour a week ago, and with that of the week before.
 
 use super::subjects::{Subject, guard};
 
@@ -37,6 +37,12 @@ pub const WEEKLY: [Subject; 3] = [
                 "slice:cx_window_samples:covered{window=\"1h\", metric_set=\"contacts\"} offset 1w",
                 shown!("window_offered", "1h"),
             ),
+            guard(
+                "that hour of last week was the exception",
+                &[("before last: window_offered 1h", 70.0)],
+                "slice:cx_window_offered:max{window=\"1h\"} >= 0.5 * slice:cx_window_offered:max{window=\"1h\"} offset 2w",
+                "slice:cx_window_offered:max{window=\"1h\"} < 0",
+            ),
         ],
         weekly: true,
         lasts: 10,
@@ -74,6 +80,12 @@ pub const WEEKLY: [Subject; 3] = [
                 &[("before: covered contacts 1h", 0.5)],
                 "slice:cx_window_samples:covered{window=\"1h\", metric_set=\"contacts\"} offset 1w",
                 shown!("window_offered", "1h"),
+            ),
+            guard(
+                "that hour of last week was the exception",
+                &[("before last: window_offered 1h", 500.0)],
+                "slice:cx_window_offered:max{window=\"1h\"} <= 2 * slice:cx_window_offered:max{window=\"1h\"} offset 2w",
+                "slice:cx_window_offered:max{window=\"1h\"} < 0",
             ),
         ],
         weekly: true,
@@ -123,6 +135,12 @@ pub const WEEKLY: [Subject; 3] = [
                 &[("covered touchpoints 1h", 0.5)],
                 "cx_window_covered_ratio > 0.95",
                 "cx_window_covered_ratio > 0",
+            ),
+            guard(
+                "that hour of last week was the exception",
+                &[("before last: channel_share_ratio 1h", 0.22)],
+                "abs(slice:cx_channel_share_ratio:max{window=\"1h\"} - slice:cx_channel_share_ratio:max{window=\"1h\"} offset 2w) <= 0.1",
+                "slice:cx_channel_share_ratio:max{window=\"1h\"} < 0",
             ),
         ],
         weekly: true,
