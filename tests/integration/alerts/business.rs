@@ -32,7 +32,7 @@ Calls of a bank in January 1999, 31,345 events, 80 % promised within a minute (i
 | `CxContactVolumeCollapsed` | 24 | 15 calls between eight and nine in the evening, on the Sundays before 48 and 62 |
 | `CxServiceLevelBurningFast` / `Slow` | 4 7 10 13 18 20 21 / 7 10 13 18 19 21 | fewer than 40 % in a minute for an hour, fewer than 70 % for a day |
 
-The queues add days on which the whole was well: NW gave up on the 7th, 19th and 28th, and was behind its promise on eight days more. `CxContactVolumeCollapsed` first fired on the 20th as
+The queues add days on which the whole was well: NW gave up on the 7th, 19th and 28th, and was behind its promise on nine days more. `CxContactVolumeCollapsed` first fired on the 20th as
 well, an echo of the 13th a week before: since then it, its opposite and `CxChannelShareShifted` ask two weeks ago too. What fires at the end of a day may stay until the next
 morning: at night nobody calls, and no numbers end no alert.
 
