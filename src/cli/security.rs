@@ -26,6 +26,12 @@ pub(super) fn security(settings: &Settings) -> Result<Security, Failure> {
             )));
         }
     };
+    if (tls || sasl) && !cfg!(feature = "tls") {
+        return Err(Failure::usage(format!(
+            "kafka.security_protocol = {:?}: this program was built without TLS and logins; build it with cargo's feature tls, as is the default",
+            kafka.security_protocol
+        )));
+    }
     let file = |key: &str, path: &str| -> Result<Option<PathBuf>, Failure> {
         if path.is_empty() {
             return Ok(None);
