@@ -6,6 +6,7 @@
 //! chosen at run time, so the copy is built once. A text that is not found, or found twice, is a failure: the break has
 //! to follow the code. A test that is red while nothing is broken would prove nothing: all of them are run so first.
 
+mod board;
 mod kafka;
 mod mapper;
 mod memory;
@@ -63,7 +64,7 @@ const WAYS: [(&str, &str, &str); 2] = [
 ];
 
 fn breaks() -> impl Iterator<Item = &'static Break> {
-    [sources::BREAKS, mapper::BREAKS, poison::BREAKS, memory::BREAKS, kafka::BREAKS, service::BREAKS]
+    [sources::BREAKS, mapper::BREAKS, poison::BREAKS, memory::BREAKS, kafka::BREAKS, service::BREAKS, board::BREAKS]
         .into_iter()
         .flatten()
 }

@@ -183,10 +183,11 @@ fn context() -> Result<(), Failed> {
     let notes = notes.filter(|path| path.extension().is_some_and(|end| end == "d"));
     let notes =
         notes.filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, std::fs::read_to_string(path).ok()?)));
-    // Copies of the program that other tests build have their notes in the same place; their templates lie elsewhere.
+    // Copies of the program that other tests build have their notes in the same place; their templates lie elsewhere. What
+    // its own tests are built from is more, and is no library to link.
     let template = repository("templates/page.html").to_string_lossy().into_owned();
     let is_library = |line: &str| line.contains(": src/lib.rs ") && line.contains(&template);
-    let of_program = notes.filter(|(_, text)| text.lines().next().is_some_and(is_library));
+    let of_program = notes.filter(|(_, text)| text.lines().next().is_some_and(is_library) && text.contains(".rlib: "));
     let (_, noted) = of_program.max().ok_or("cargo notes what it builds the program from")?;
     let noted = noted.lines().next().unwrap_or_default().to_owned();
     let (_, files) = noted.split_once(": ").ok_or("what it was built from")?;

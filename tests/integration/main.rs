@@ -65,7 +65,9 @@ fn main() -> ExitCode {
         broker::stop();
         return code;
     }
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Most of them wait for a broker, a browser or a window for half of their time.
+    arguments.test_threads.get_or_insert(3);
     let trials = [
         golden::tests(),
         laws::tests(),

@@ -52,14 +52,13 @@ const INPUT: &str = "touchpoints";
 const PARTITIONS: i32 = 4;
 
 /// What the service is configured with. A day is filled in seconds, so a pause in the filling must never be taken
-/// for silence: time does not follow the clock. A checkpoint is for the next process, and there is none; so no
-/// partition may ever move to a worker that would need it: the workers of a stage begin before there is anything to read. The window of a minute is left out:
+/// for silence: time does not follow the clock. A checkpoint is for the next process, and there is none; so each stage
+/// has one worker, and no partition ever moves to one that would need it. The window of a minute is left out:
 /// `/metrics` does not show it, and half of the work of a day would be to publish it.
 pub const CONFIGURATION: &str = r#"
 [service]
 application = "demo"
 instance = "demo"
-merge_workers = 2
 [topics]
 deltas_partitions = 4
 letter_partitions = 1
