@@ -190,7 +190,7 @@ fn build() -> Result<PathBuf, String> {
     let copied = Copied {
         name: "breaks",
         directories: &["tests/integration", "tests/simulation"],
-        links: &["tests/data", "fuzz", "docs", "schema", "deploy"],
+        links: &["tests/data", "fuzz", "docs", "schema", "deploy", "tests/board", "examples"],
         targets: &["[[bin]]", "\"integration\""],
         program: "integration",
         cargo: &["test", "--no-run", "--test", "integration"],
