@@ -4,7 +4,7 @@ use super::picture::Picture;
 use crate::clock::Clock;
 use crate::pipeline::link::{Follower, LinkError};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,16 +55,13 @@ impl Shared {
     pub fn look<T>(&self, look: impl FnOnce(&Picture) -> T) -> T {
         self.notice();
         self.wanted.fetch_add(1, Ordering::SeqCst);
-        // Whatever panicked had put whole entries into it.
-        let picture = self.picture.lock().unwrap_or_else(PoisonError::into_inner);
+        let picture = locked(&self.picture);
         self.wanted.fetch_sub(1, Ordering::SeqCst);
         look(&picture)
     }
 
     fn notice(&self) {
-        let first = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now()).is_none();
-        if first {
-            self.change(|picture| picture.is_behind = true);
+        if locked(&self.looked_at).replace(Instant::now()).is_none() {
             self.looked.notify_one();
         }
     }
@@ -73,12 +70,12 @@ impl Shared {
         while self.wanted.load(Ordering::SeqCst) > 0 {
             thread::sleep(Duration::from_millis(1));
         }
-        change(&mut self.picture.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut locked(&self.picture));
     }
 
     /// Waits until somebody looks, or it is told to stop.
     fn wait(&self, stop: &AtomicBool) {
-        let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looked_at = locked(&self.looked_at);
         while looked_at.is_none() && !stop.load(Ordering::SeqCst) {
             let waited = self.looked.wait_timeout(looked_at, Duration::from_millis(100));
             looked_at = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -87,14 +84,19 @@ impl Shared {
 
     /// Lets the picture go where nobody has looked for long, and says so.
     fn let_go(&self) -> bool {
-        let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looked_at = locked(&self.looked_at);
         let unseen = looked_at.is_none_or(|looked| looked.elapsed() > LOOKED_AT_WITHIN);
         if unseen {
             *looked_at = None;
-            *self.picture.lock().unwrap_or_else(PoisonError::into_inner) = Picture::default();
+            *locked(&self.picture) = Picture::default();
         }
         unseen
     }
+}
+
+/// Whatever panicked had put whole entries into it.
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Feed {
@@ -140,6 +142,8 @@ fn follow(
 ) -> Result<(), LinkError> {
     let begun = clock.now();
     let mut came_at = Instant::now();
+    // Also where it was followed before: the day is read again, and time goes back with it.
+    shared.change(|picture| picture.is_caught_up = false);
     while !(stop.load(Ordering::SeqCst) || is_kept && shared.let_go()) {
         let mut is_new = false;
         follower.poll(WAIT, &mut |partition, record| {
@@ -150,7 +154,7 @@ fn follow(
         shared.change(|picture| {
             picture.settle();
             picture.trouble = None;
-            picture.is_behind &= !is_new && came_at.elapsed() < NOTHING_MORE;
+            picture.is_caught_up |= is_new || came_at.elapsed() >= NOTHING_MORE;
         });
     }
     Ok(())
@@ -194,9 +198,9 @@ mod tests {
     fn it_begins_with_the_first_look_and_rests_when_nobody_looks() {
         let (feed, opened, stop) = opened(true);
         assert_eq!(opened.load(Ordering::SeqCst), 0);
-        assert!(feed.shared.look(|picture| picture.is_behind));
+        assert!(!feed.shared.look(|picture| picture.is_caught_up));
         assert!(comes(|| opened.load(Ordering::SeqCst) == 1));
-        assert!(comes(|| !feed.shared.look(|picture| picture.is_behind)), "there is nothing to read");
+        assert!(comes(|| feed.shared.look(|picture| picture.is_caught_up)), "there is nothing to read");
         let long_ago = Instant::now().checked_sub(LOOKED_AT_WITHIN + Duration::from_secs(1)).unwrap();
         *feed.shared.looked_at.lock().unwrap() = Some(long_ago);
         assert!(comes(|| feed.shared.looked_at.lock().unwrap().is_none()), "it rests");

@@ -120,7 +120,7 @@ impl Board {
 
     async fn page(&self, asked: &Asked) -> Response {
         let patience = Instant::now() + FIRST_LOOK;
-        while self.shared.look(|picture| picture.is_behind) && Instant::now() < patience {
+        while !self.shared.look(|picture| picture.is_caught_up) && Instant::now() < patience {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let content = self.content(asked);

@@ -97,8 +97,8 @@ pub struct Picture {
     pub(super) left_out: u64,
     /// Why the topic cannot be read, while they cannot.
     pub(super) trouble: Option<String>,
-    /// Whether what was published before it was begun has not been read yet.
-    pub(super) is_behind: bool,
+    /// Whether what was published before it was begun has been read.
+    pub(super) is_caught_up: bool,
     /// How far time had come when it was looked at last, and how fast it has come on since the look before: ms a ms.
     came: Option<(Instant, i64)>,
     speed: f64,
@@ -190,7 +190,11 @@ impl Picture {
         for (_, value) in std::mem::take(&mut self.aside).into_values() {
             self.read(&value);
         }
-        let Some(until) = self.complete_until() else { return };
+        // How fast the topic is read back says nothing of how fast time comes on.
+        let Some(until) = self.complete_until().filter(|_| self.is_caught_up) else {
+            (self.came, self.speed) = (None, 0.0);
+            return;
+        };
         let (looked, before) = *self.came.get_or_insert((Instant::now(), until));
         if looked.elapsed() >= SPEED_OVER {
             self.speed = (until - before) as f64 / looked.elapsed().as_secs_f64() / 1000.0;
@@ -354,7 +358,7 @@ mod tests {
 
     #[test]
     fn time_that_comes_on_faster_than_the_clock_is_catching_up() {
-        let mut picture = Picture::default();
+        let mut picture = Picture { is_caught_up: true, ..Picture::default() };
         let watermark = |picture: &mut Picture, text: &str| {
             let value = format!(r#"{{"metric_sets":{{"contacts":{{"watermark":"{text}"}}}}}}"#);
             give(picture, WATERMARK_KEY, &value);
@@ -371,6 +375,11 @@ mod tests {
         assert!(picture.is_catching_up());
         later(&mut picture);
         watermark(&mut picture, "2026-11-02T08:10:02Z");
+        assert!(!picture.is_catching_up());
+        // Read back at any speed it is not.
+        picture.is_caught_up = false;
+        later(&mut picture);
+        watermark(&mut picture, "2026-11-02T09:10:00Z");
         assert!(!picture.is_catching_up());
     }
 }

@@ -420,7 +420,7 @@ impl<'a> Looks<'a> {
         let words = self.words();
         let watermark = self.picture.complete_until();
         let newest = posted.sources.values().flat_map(|source| source.newest_by_channel.values()).max().copied();
-        let Some(time) = newest.or(watermark).filter(|_| !self.picture.is_behind) else {
+        let Some(time) = newest.or(watermark).filter(|_| self.picture.is_caught_up) else {
             let detail = self.picture.trouble.clone().unwrap_or_default();
             return Freshness { class: "starting", said: words.starting, detail };
         };
