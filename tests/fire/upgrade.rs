@@ -20,6 +20,7 @@ fn build_before() -> Result<PathBuf, Failed> {
         targets: &["[[bin]]", "\"simulation\""],
         program: "touchstone-before",
         cargo: &cargo,
+        is_idle: true,
     };
     let built = copied.build(|sources| {
         let (latest, before) =

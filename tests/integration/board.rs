@@ -288,10 +288,12 @@ fn hostile() -> Result<(), Failed> {
     }
     produce(&setup, &calls);
     let mut number = 0;
+    // What one commit published may be read in several portions: the whole first, its queues a little later.
     wait_for("the calls on the board", Duration::from_secs(40), || {
         produce(&setup, &moment(number));
         number += 1;
-        service.get("/?window=1d").is_some_and(|(_, page)| page.contains(">1,240<"))
+        let page = service.get("/?window=1d");
+        page.is_some_and(|(_, page)| page.contains(">1,240<") && page.contains("<p>+ 900</p>"))
     })?;
     let url = format!("http://{}/?window=1d", service.address());
     let seen = browser.well(&json!({"url": url, "wait": ".tile .value", "axe": true}))?;

@@ -194,6 +194,7 @@ fn build() -> Result<PathBuf, String> {
         targets: &["[[bin]]", "\"integration\""],
         program: "integration",
         cargo: &["test", "--no-run", "--test", "integration"],
+        is_idle: false,
     };
     copied.build(|sources| {
         for Break { name, file, text, replacement, .. } in breaks() {

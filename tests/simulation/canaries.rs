@@ -269,6 +269,7 @@ fn build() -> Result<PathBuf, String> {
         targets: &["simulation"],
         program: "simulation",
         cargo: &["test", "--no-run", "--test", "simulation"],
+        is_idle: false,
     };
     copied.build(|sources| {
         for Canary { name, file, text, replacement } in CANARIES {

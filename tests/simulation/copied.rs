@@ -9,6 +9,9 @@ use std::process::Command;
 /// The files of the copy, by their paths in it.
 pub type Sources = BTreeMap<PathBuf, String>;
 
+/// What begins the list of the packages that are built otherwise.
+const PACKAGES: &str = "[profile.dev.package]\n";
+
 /// A copy to be made.
 pub struct Copied<'a> {
     /// What its package is called, after the crate's own name.
@@ -23,6 +26,8 @@ pub struct Copied<'a> {
     pub program: &'a str,
     /// The arguments of cargo that build it.
     pub cargo: &'a [&'a str],
+    /// Whether it has little to do: then building it well would take longer.
+    pub is_idle: bool,
 }
 
 impl Copied<'_> {
@@ -88,6 +93,12 @@ impl Copied<'_> {
             .replace("default-run = \"touchstone\"", "autobins = false\nautotests = false\nautobenches = false")
             .replace("name = \"touchstone\"\npath", &format!("{package}\npath"))
             .replace("path = \"crates/", &format!("path = \"{}/crates/", root.display()));
+        let level = if self.is_idle { 0 } else { 1 };
+        let own = format!("{PACKAGES}touchstone-{} = {{ opt-level = {level} }}\n", self.name);
+        if !head.contains(PACKAGES) {
+            return Err(format!("Cargo.toml lacks {PACKAGES}"));
+        }
+        let head = head.replace(PACKAGES, &own);
         let is_wanted = |table: &str| self.targets.iter().any(|target| table.contains(target));
         let of_another_target = |table: &str| table.starts_with("[[") && !is_wanted(table);
         let left_out = |table: &&str| table.starts_with("[workspace]\nmembers") || of_another_target(table);
