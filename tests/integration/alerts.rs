@@ -13,7 +13,7 @@ mod table;
 mod timeline;
 mod weekly;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -84,63 +84,79 @@ fn without(rules: &str, alert: &str, guard: &str, left: &str) -> Result<String, 
     Ok(format!("{}{}{}", &rules[..begin], part.replace(guard, left), &rules[end..]))
 }
 
-/// What promtool says of scenarios under these rules.
-fn tried(rules: &str, scenarios: &[Scenario], weekly: bool) -> Result<Output, Failed> {
+/// Rules, and the scenarios that are tried under them.
+type Attempt = (String, Vec<Scenario>);
+
+/// What promtool says of attempts; each has a Prometheus of its own, which evaluates no more than it needs.
+fn tried(attempts: &[Attempt], weekly: bool) -> Result<Output, Failed> {
     let directory = tempfile::tempdir()?;
-    std::fs::write(directory.path().join(BUSINESS), rules)?;
     // A week is looked at every five minutes.
     let step = if weekly { 5 } else { 1 };
-    std::fs::write(directory.path().join("test.yml"), scenario::file(BUSINESS, scenarios, step))?;
-    promtool(&["test", "rules", "test.yml"], directory.path())
+    let mut arguments = vec!["test".to_owned(), "rules".to_owned()];
+    for (number, (rules, scenarios)) in attempts.iter().enumerate() {
+        let [rules_file, test_file] = ["rules", "test"].map(|kind| format!("{kind}-{number}.yml"));
+        std::fs::write(directory.path().join(&rules_file), rules)?;
+        std::fs::write(directory.path().join(&test_file), scenario::file(&rules_file, scenarios, step))?;
+        arguments.push(test_file);
+    }
+    promtool(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), directory.path())
+}
+
+/// What is recorded, without the alerts.
+fn recorded(rules: &str) -> Result<&str, Failed> {
+    Ok(&rules[..rules.find("      - alert: ").ok_or("there are no alerts")?])
+}
+
+/// What is recorded, and these alerts.
+fn with_alerts(recorded: &str, alerts: &[&str]) -> String {
+    let alerts = alerts.iter().map(|text| format!("      {}\n", text.trim_end()));
+    recorded.to_owned() + &alerts.collect::<String>()
 }
 
 fn fire() -> Result<(), Failed> {
     let rules = rules(BUSINESS)?;
     for weekly in [false, true] {
-        let subjects = || subjects().filter(|subject| subject.weekly == weekly);
-        let guards = |subject: &'static Subject| subject.guards.iter().map(|guard| subject.guarded(guard));
-        let scenarios: Vec<Scenario> = subjects().flat_map(Subject::life).chain(subjects().flat_map(guards)).collect();
-        well(&tried(&rules, &scenarios, weekly)?)?;
+        let attempt = |subject: &'static Subject| {
+            let guards = subject.guards.iter().map(|guard| subject.guarded(guard));
+            let own = with_alerts(recorded(&rules)?, &[rules_of(&rules, subject.alert)?]);
+            Ok((own, subject.life().into_iter().chain(guards).collect()))
+        };
+        let attempts = subjects().filter(|subject| subject.weekly == weekly).map(attempt);
+        well(&tried(&attempts.collect::<Result<Vec<Attempt>, Failed>>()?, weekly)?)?;
     }
     Ok(())
 }
 
-/// Without one guard its own scenario goes red. Every guard is taken out of a copy of its alert, and all copies are tried at
-/// once; what is recorded is broken for all alerts together.
+/// Without one guard its own scenario goes red. Every guard is taken out of a copy of its alert, and all copies of an alert
+/// are tried at once; where it is recorded, what is recorded is broken instead.
 fn guarded() -> Result<(), Failed> {
     let rules = rules(BUSINESS)?;
-    let recorded = &rules[..rules.find("      - alert: ").ok_or("there are no alerts")?];
+    let recorded = recorded(&rules)?;
     for weekly in [false, true] {
-        let (mut copies, mut scenarios) = (recorded.to_owned(), Vec::new());
-        let mut of_recorded: BTreeMap<(&str, &str), Vec<Scenario>> = BTreeMap::new();
-        let mut twice = Vec::new();
+        let mut attempts: Vec<Attempt> = Vec::new();
         for subject in subjects().filter(|subject| subject.weekly == weekly) {
             let text = rules_of(&rules, subject.alert)?;
+            let (mut copies, mut scenarios) = (Vec::new(), Vec::new());
             for (number, guard) in subject.guards.iter().enumerate() {
                 if !text.contains(guard.text) {
-                    let all = of_recorded.entry((guard.text, guard.without)).or_default();
-                    all.push(subject.unguarded(guard, subject.alert));
+                    let broken = without(recorded, "", guard.text, guard.without)?;
+                    attempts.push((with_alerts(&broken, &[text]), vec![subject.unguarded(guard, subject.alert)]));
                     continue;
                 }
                 let copy = format!("{}Guard{number}", subject.alert);
-                copies.push_str(&format!(
-                    "      {}\n",
-                    text.replace(guard.text, guard.without).replace(subject.alert, &copy).trim_end()
-                ));
+                copies.push(text.replace(guard.text, guard.without).replace(subject.alert, &copy));
                 scenarios.push(subject.unguarded(guard, &copy));
             }
             for (scenario, broken) in subject.general(text) {
-                copies.push_str(&format!("      {}\n", broken.trim_end()));
+                copies.push(broken);
                 scenarios.push(scenario);
             }
-            twice.push(subject.twice());
+            let copies: Vec<&str> = copies.iter().map(String::as_str).collect();
+            attempts.push((with_alerts(recorded, &copies), scenarios));
+            let processes = without(recorded, "", "max without (instance, pod) (", "max without (pod) (")?;
+            attempts.push((with_alerts(&processes, &[text]), vec![subject.twice()]));
         }
-        well(&tried(&copies, &scenarios, weekly)?)?;
-        for ((guard, left), scenarios) in of_recorded {
-            well(&tried(&without(&rules, "", guard, left)?, &scenarios, weekly)?)?;
-        }
-        let processes = without(&rules, "", "max without (instance, pod) (", "max without (pod) (")?;
-        well(&tried(&processes, &twice, weekly)?)?;
+        well(&tried(&attempts, weekly)?)?;
     }
     Ok(())
 }
