@@ -16,10 +16,10 @@ use crate::pipeline::stage::Stage;
 use crate::pipeline::worker::{Worker, WorkerError};
 use crate::web::{self, Feed, Following};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Opens a link for a worker, on the worker's own thread.
 pub type OpenLink = Arc<dyn Fn(&LinkConfig) -> Result<Box<dyn Link>, LinkError> + Send + Sync>;
@@ -29,6 +29,9 @@ const POLL_WAIT: Duration = Duration::from_millis(20);
 
 /// How long the workers are given to end in good order.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long a worker that has made its last commit waits for the others of its stage.
+const OTHERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running service.
 pub struct Service {
@@ -81,14 +84,18 @@ impl Service {
         let (tell, ended) = channel();
         let mut workers = Vec::new();
         let folding = FoldSettings { mapper: Some(mapping::this_program()?), ..settings.folding() };
+        let left = Arc::default();
         for index in 0..settings.workers.fold {
             let stage = Folding::new(Arc::clone(&settings.plan), folding.clone(), board.clone());
-            let thread = Thread { name: format!("fold-{index}"), link: settings.fold_link(index), stage };
+            let (name, link) = (format!("fold-{index}"), settings.fold_link(index));
+            let thread = Thread { name, link, stage, committing: Committing::one_more(&left) };
             workers.push(thread.start(settings, open, &clock, &board, &stop, tell.clone())?);
         }
+        let left = Arc::default();
         for index in 0..settings.workers.merge {
             let stage = Merging::new(Arc::clone(&settings.plan), settings.merging(), board.clone());
-            let thread = Thread { name: format!("merge-{index}"), link: settings.merge_link(index), stage };
+            let (name, link) = (format!("merge-{index}"), settings.merge_link(index));
+            let thread = Thread { name, link, stage, committing: Committing::one_more(&left) };
             workers.push(thread.start(settings, open, &clock, &board, &stop, tell.clone())?);
         }
         Ok(Service { board, server, stop, ended, workers })
@@ -132,6 +139,33 @@ struct Thread<S> {
     name: String,
     link: LinkConfig,
     stage: S,
+    committing: Committing,
+}
+
+/// A worker of a stage that has not made its last commit yet; together they are counted.
+struct Committing(Arc<AtomicUsize>);
+
+impl Committing {
+    fn one_more(left: &Arc<AtomicUsize>) -> Committing {
+        left.fetch_add(1, Ordering::SeqCst);
+        Committing(Arc::clone(left))
+    }
+
+    /// This one has; waits for the others.
+    fn wait_for_others(self) {
+        let (left, patience) = (Arc::clone(&self.0), Instant::now() + OTHERS_WITHIN);
+        drop(self);
+        while left.load(Ordering::SeqCst) > 0 && Instant::now() < patience {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Also of one that ends without.
+impl Drop for Committing {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl<S: Stage + Send + 'static> Thread<S> {
@@ -150,7 +184,7 @@ impl<S: Stage + Send + 'static> Thread<S> {
             let outcome = match open(&self.link) {
                 Ok(link) => {
                     let mut worker = Worker::new(self.name, link, self.stage, pace, clock, board);
-                    turn(&mut worker, &stop)
+                    turn(&mut worker, &stop, self.committing)
                 }
                 Err(error) => Err(WorkerError::Fatal(format!("{}: {error}", self.name))),
             };
@@ -160,9 +194,9 @@ impl<S: Stage + Send + 'static> Thread<S> {
     }
 }
 
-fn turn<S: Stage>(worker: &mut Worker<S>, stop: &AtomicBool) -> Result<(), WorkerError> {
+fn turn<S: Stage>(worker: &mut Worker<S>, stop: &AtomicBool, committing: Committing) -> Result<(), WorkerError> {
     while !stop.load(Ordering::SeqCst) {
         worker.step(POLL_WAIT)?;
     }
-    worker.stop()
+    worker.stop(|| committing.wait_for_others())
 }

@@ -284,7 +284,7 @@ fn retire(settings: &Settings, connection: &Connection, input: usize) -> Result<
             ));
         }
     }
-    worker.stop().map_err(|error| Failure::new(Exit::Failed, error))?;
+    worker.stop(|| ()).map_err(|error| Failure::new(Exit::Failed, error))?;
     println!("{name}: {partitions} partitions are retired; the input can leave this configuration too");
     Ok(())
 }

@@ -319,12 +319,14 @@ impl<S: Stage> Worker<S> {
         });
     }
 
-    /// Commits what is open and leaves the group.
+    /// Commits what is open, and leaves the group once `others` returns: who leaves begins a new generation of it, in
+    /// which the last commits of the others would be refused.
     ///
     /// # Errors
     /// [`WorkerError`] of that last commit; the group is left all the same.
-    pub fn stop(&mut self) -> Result<(), WorkerError> {
+    pub fn stop(&mut self, others: impl FnOnce()) -> Result<(), WorkerError> {
         let committed = self.commit();
+        others();
         self.link.close();
         committed.map(drop)
     }

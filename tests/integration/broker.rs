@@ -9,6 +9,7 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -149,7 +150,17 @@ pub fn jars() -> Result<PathBuf, String> {
     Ok(kept)
 }
 
-/// A port that is free now.
+/// A port that is free now, and that nobody else is given: below those that the kernel hands out for connections, each once.
 pub fn free_port() -> std::io::Result<u16> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr().map(|address| address.port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Another test process begins elsewhere.
+    let begin = 20_000 + std::process::id() % 100 * 100;
+    loop {
+        let port = begin + NEXT.fetch_add(1, Ordering::SeqCst);
+        let port = u16::try_from(port).map_err(std::io::Error::other)?;
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+            bound => return bound.map(|_| port),
+        }
+    }
 }

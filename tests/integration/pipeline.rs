@@ -296,7 +296,7 @@ impl Pipeline {
             worker.step(Duration::ZERO).map_err(|error| error.to_string())?;
         }
         let retired = board.look().sources.values().filter(|status| status.phase == Phase::Retired).count();
-        worker.stop().map_err(|error| error.to_string())?;
+        worker.stop(|| ()).map_err(|error| error.to_string())?;
         if retired == 1 { Ok(()) } else { Err(format!("{retired} partitions are retired")) }
     }
 

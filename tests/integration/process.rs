@@ -130,9 +130,8 @@ pub fn ask(address: &str, page: &str) -> Option<(u16, String)> {
     Some((status, body))
 }
 
-/// The kernel hands out a port that is free now; it is ours a moment later.
 fn free_address() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", crate::broker::free_port().unwrap())
 }
 
 /// Runs the program to its end.

@@ -152,7 +152,7 @@ impl Node {
         }
         let (Some(mut fold), Some(mut merge)) = (this.fold.take(), this.merge.take()) else { return };
         drop(this);
-        let (fold_stopped, merge_stopped) = (fold.stop(), merge.stop());
+        let (fold_stopped, merge_stopped) = (fold.stop(|| ()), merge.stop(|| ()));
         world.note(|| format!("node {node} stopped: {} {}", fold_stopped.is_ok(), merge_stopped.is_ok()));
         if Node::of(world, node).life == life {
             Node::die(world, node, Class::Left, down_ms);

@@ -47,7 +47,7 @@ impl Alertmanager {
             .replace("group_wait: 1m", "group_wait: 2s")
             .replace("group_interval: 5m", "group_interval: 2s");
         std::fs::write(directory.path().join("alertmanager.yml"), config)?;
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let address = format!("127.0.0.1:{}", crate::broker::free_port()?);
         let child = Command::new("prometheus-alertmanager")
             .args(["--config.file=alertmanager.yml", "--storage.path=data", "--cluster.listen-address="])
             .arg(format!("--web.listen-address={address}"))
