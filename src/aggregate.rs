@@ -248,7 +248,7 @@ struct Json {
 
 impl Json {
     fn new() -> Json {
-        Json { text: String::with_capacity(2048), comma: false }
+        Json { text: String::with_capacity(4096), comma: false }
     }
 
     fn separate(&mut self) {

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Broker, MemoryLink};
-use crate::pipeline::link::{Follower, Link, LinkConfig, LinkError};
+use super::Broker;
+use super::log::Batch;
+use crate::pipeline::link::{Follower, LinkError, PartitionId};
 use crate::record::Record;
 
 /// How many records of a partition are handed over at once.
@@ -13,9 +14,9 @@ const PORTION: usize = 4_096;
 /// Follows one topic from its beginning.
 pub struct MemoryFollower {
     broker: Broker,
-    link: MemoryLink,
     topic: String,
     positions: Positions,
+    batch: Batch,
 }
 
 /// The next offset of each partition that a follower takes, for whoever deletes what has been read.
@@ -28,34 +29,28 @@ impl Broker {
     /// [`LinkError::Lost`]: there is no such topic.
     pub fn follow(&self, topic: &str, positions: Positions) -> Result<MemoryFollower, LinkError> {
         self.bounds(topic, 0)?;
-        // It joins a group of its own in which nothing is ever assigned.
-        let name = format!("follows-{topic}");
-        let config =
-            LinkConfig { group: name.clone(), subscriptions: Vec::new(), transactional_id: name, record_bytes_max: 0 };
-        Ok(MemoryFollower { broker: self.clone(), link: self.link(&config)?, topic: topic.to_owned(), positions })
+        Ok(MemoryFollower { broker: self.clone(), topic: topic.to_owned(), positions, batch: Batch::default() })
     }
 }
 
 impl Follower for MemoryFollower {
     fn poll(&mut self, wait: Duration, take: &mut dyn FnMut(i32, Record<'_>)) -> Result<(), LinkError> {
-        let partitions = self.link.ends(&self.topic)?.len();
         let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        positions.resize(partitions, 0);
         let mut came = false;
-        for (partition, position) in (0..).zip(&mut positions) {
-            let (first, end) = self.broker.bounds(&self.topic, partition)?;
-            let from = first.max(*position);
-            if from >= end {
-                continue;
-            }
-            // What is deleted while it is read is stepped over by the next look.
-            let Ok(mut reader) = self.link.reader(&self.topic, partition, Some(from), None) else { continue };
-            let _ = reader.read(PORTION, Duration::ZERO, &mut |record| {
-                *position = record.offset + 1;
-                came = true;
-                take(partition, record);
-            });
-            *position = (*position).max(end - reader.remaining());
+        for partition in 0.. {
+            let state = self.broker.lock();
+            // Past its last partition a topic has no place.
+            let Ok(place) = state.place(&self.topic, partition) else { break };
+            let (log, index) = (state.log(place), place.1 as usize);
+            positions.resize(positions.len().max(index + 1), 0);
+            self.batch.reset(PORTION);
+            let id = PartitionId { topic: 0, partition };
+            // What is deleted while it is read is stepped over.
+            let from = positions[index].max(log.start());
+            positions[index] = log.read(id, from, log.last_stable(), &mut self.batch);
+            drop(state);
+            came |= self.batch.len() > 0;
+            self.batch.deliver(&mut |_, record| take(partition, record));
         }
         *self.positions.lock().unwrap_or_else(PoisonError::into_inner) = positions;
         if !came {

@@ -14,8 +14,12 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::pipeline::link::PartitionId;
 use crate::record::{Header, Record};
 
-/// A segment is closed once it holds this much; retention and deletion free whole segments.
+/// A segment is closed before it would hold more than this, or else with its first record; retention and deletion free
+/// whole segments.
 const SEGMENT_BYTES: usize = 1024 * 1024;
+
+/// How many freed segments a log keeps for what comes next: memory that is handed back is cleared when it is asked for again.
+const SPARE_SEGMENTS: usize = 8;
 
 /// What stands at an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +60,7 @@ pub(super) struct Log {
     start: i64,
     end: i64,
     segments: VecDeque<Segment>,
+    spare: Vec<Segment>,
     /// First offset of each open transaction, by producer.
     open: BTreeMap<u64, i64>,
 }
@@ -79,7 +84,7 @@ impl Log {
     /// Appends a record, as part of the open transaction of `producer` where one is given. Returns its offset.
     pub fn append(&mut self, timestamp: i64, producer: Option<u64>, record: &Record<'_>) -> i64 {
         let state = if producer.is_some() { State::Pending } else { State::Visible };
-        let offset = self.push(timestamp, state);
+        let offset = self.push(timestamp, state, encoded_bytes(record));
         encode(&mut self.segments.back_mut().expect("push left a segment").bytes, record);
         if let Some(producer) = producer {
             self.open.entry(producer).or_insert(offset);
@@ -96,15 +101,17 @@ impl Log {
             }
         }
         self.open.remove(&producer);
-        self.push(timestamp, State::Control);
+        self.push(timestamp, State::Control, 0);
     }
 
-    fn push(&mut self, timestamp: i64, state: State) -> i64 {
-        if self.segments.back().is_none_or(|segment| segment.bytes.len() >= SEGMENT_BYTES) {
+    fn push(&mut self, timestamp: i64, state: State, bytes: usize) -> i64 {
+        let is_full = |segment: &Segment| !segment.bytes.is_empty() && segment.bytes.len() + bytes > SEGMENT_BYTES;
+        if self.segments.back().is_none_or(is_full) {
             // A log that has filled one segment will fill the next; a small one stays small.
             let expected = if self.segments.is_empty() { 0 } else { SEGMENT_BYTES };
-            let bytes = Vec::with_capacity(expected);
-            self.segments.push_back(Segment { base: self.end, bytes, entries: Vec::new() });
+            let new = || Segment { base: 0, bytes: Vec::with_capacity(expected), entries: Vec::new() };
+            let segment = self.spare.pop().unwrap_or_else(new);
+            self.segments.push_back(Segment { base: self.end, ..segment });
         }
         let segment = self.segments.back_mut().expect("pushed above where there was none");
         let at = u32::try_from(segment.bytes.len()).expect("a segment is closed at a megabyte");
@@ -170,11 +177,14 @@ impl Log {
     /// Moves the log's start up to `offset` and frees whole segments before it.
     pub fn delete_before(&mut self, offset: i64) {
         self.start = self.start.max(offset.min(self.end));
-        while self.segments.len() > 1 && self.segments[1].base <= self.start {
-            self.segments.pop_front();
-        }
-        if self.start == self.end {
-            self.segments.clear();
+        let is_over = |log: &Log| log.segments.get(1).map_or(log.end, |next| next.base) <= log.start;
+        while !self.segments.is_empty() && is_over(self) {
+            let Some(mut segment) = self.segments.pop_front() else { break };
+            if segment.bytes.capacity() >= SEGMENT_BYTES && self.spare.len() < SPARE_SEGMENTS {
+                segment.bytes.clear();
+                segment.entries.clear();
+                self.spare.push(segment);
+            }
         }
     }
 }
@@ -229,6 +239,13 @@ impl Batch {
 }
 
 const NULL: u32 = u32::MAX;
+
+/// How many bytes [`encode`] writes.
+fn encoded_bytes(record: &Record<'_>) -> usize {
+    let part = |part: Option<&[u8]>| size_of::<u32>() + part.map_or(0, <[u8]>::len);
+    let headers = record.headers.iter().map(|(name, value)| part(Some(name.as_bytes())) + part(*value));
+    part(record.key) + part(record.value) + size_of::<u32>() + headers.sum::<usize>()
+}
 
 fn encode(bytes: &mut Vec<u8>, record: &Record<'_>) {
     put(bytes, record.key);

@@ -1,7 +1,7 @@
 //! The demo's traffic: a day at once, then minute by minute, into the in-memory broker.
 //!
-//! Event time is the feeder's own: it begins a day ago, runs as fast as the service takes it in, then at `speed`
-//! until it has reached the clock. A record's timestamp is when its event was sent, so nothing lies in the future.
+//! Event time is the feeder's own: it begins a day ago, runs as fast as the service takes it in until it has reached the
+//! clock, and then with it; after a pause of the machine at `speed` until it has reached it again. A record's timestamp is when its event was sent, so nothing lies in the future.
 //! What the service has taken in is deleted behind it: memory stays bounded for as long as the demo runs.
 
 use super::{Demo, INPUT, PARTITIONS};
@@ -29,9 +29,6 @@ const WEDNESDAY_MORNING: i64 = 6 * DAY_MINUTES + 10 * 60 + 30;
 /// How many events an average weekday has: several per second in its busy hours.
 pub const PER_DAY: u32 = 240_000;
 
-/// How far before the clock the filling ends; it takes as long as that at `speed` until numbers are live.
-const LEFT_MINUTES: i64 = 2;
-
 /// How long ago the first trouble begins, seen from the clock: what it does shows in 15 minutes and in an hour.
 const TROUBLE_MINUTES: i64 = 12;
 
@@ -43,8 +40,9 @@ const TROUBLE_TIMES: i64 = 240;
 /// The queue in which customers wait, give up and become unhappy.
 pub(super) const SLOW_QUEUE: (&str, &str) = ("voice", "technical");
 
-/// How far the filling may be ahead of what the service has taken in: that much is held in memory.
-const AHEAD_MINUTES: i64 = 60;
+/// How far the filling may be ahead of what the service has taken in: that much is held in memory. Less, and one stage waits
+/// while the other one commits.
+const AHEAD_MINUTES: i64 = 240;
 
 /// How many minutes of the input are kept behind what was taken in: more than the service would read again.
 const KEPT_MINUTES: usize = 30;
@@ -75,9 +73,8 @@ pub(super) struct Feeder {
     speed: i64,
     broker: Broker,
     names: TopicNames,
-    /// The minute with which the day began, and the one with which the filling ends.
+    /// The minute with which the day began.
     first: i64,
-    fill_until: i64,
     /// The minute that is written next, and the index in it of the event that is.
     minute: i64,
     index: u32,
@@ -85,6 +82,8 @@ pub(super) struct Feeder {
     json: Vec<u8>,
     /// Per minute written where the input's partitions ended then.
     ends: VecDeque<[i64; PARTITIONS as usize]>,
+    /// How many workers there are.
+    workers: usize,
     /// How far the board has read what is published.
     pub read: Positions,
     bar: ProgressBar,
@@ -101,10 +100,10 @@ impl Feeder {
             minute: this_minute - DAY_MINUTES,
             index: 0,
             first: this_minute - DAY_MINUTES,
-            fill_until: this_minute - LEFT_MINUTES,
             events: 0,
             json: Vec::new(),
             ends: VecDeque::new(),
+            workers: settings.workers.fold + settings.workers.merge,
             read: Positions::default(),
             bar: bar(),
         }
@@ -126,7 +125,7 @@ impl Feeder {
         stop: &AtomicBool,
         filled: &Sender<Filled>,
     ) -> anyhow::Result<()> {
-        self.fill(board, stop)?;
+        self.fill(board, clock, stop)?;
         if stop.load(Ordering::SeqCst) {
             return Ok(());
         }
@@ -137,8 +136,11 @@ impl Feeder {
         self.run_on(board, clock, stop)
     }
 
-    fn fill(&mut self, board: &Board, stop: &AtomicBool) -> anyhow::Result<()> {
-        while self.minute < self.fill_until && !stop.load(Ordering::SeqCst) {
+    fn fill(&mut self, board: &Board, clock: &dyn Clock, stop: &AtomicBool) -> anyhow::Result<()> {
+        while !self.are_there(&board.look()) && !stop.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        while (self.minute + 1) * MINUTE_MS <= clock.now() && !stop.load(Ordering::SeqCst) {
             self.whole_minute()?;
             self.bar.set_position((self.minute - self.first).unsigned_abs());
             let mut posted = board.look();
@@ -150,6 +152,7 @@ impl Feeder {
                 self.sweep(&posted)?;
             }
         }
+        self.until(clock.now())?;
         // What is told next is true once all of it has been taken in.
         while self.is_behind(&board.look())? && !stop.load(Ordering::SeqCst) {
             thread::sleep(Duration::from_millis(5));
@@ -158,7 +161,7 @@ impl Feeder {
     }
 
     fn run_on(&mut self, board: &Board, clock: &dyn Clock, stop: &AtomicBool) -> anyhow::Result<()> {
-        let mut reached = self.minute * MINUTE_MS;
+        let mut reached = clock.now();
         let mut turned = Instant::now();
         let mut swept = self.minute;
         while !stop.load(Ordering::SeqCst) {
@@ -216,6 +219,11 @@ impl Feeder {
             *end = self.broker.bounds(INPUT, partition)?.1;
         }
         Ok(ends)
+    }
+
+    /// Whether every worker has got its share.
+    fn are_there(&self, posted: &Posted) -> bool {
+        posted.workers.values().filter(|worker| worker.joined).count() == self.workers
     }
 
     /// How many minutes lie between what was written and what the second stage has taken in.
@@ -282,8 +290,7 @@ fn to_wednesday(now: i64) -> i64 {
 
 fn bar() -> ProgressBar {
     let style = ProgressStyle::with_template("taking in a day of touchpoints  {bar:40} {percent:>3} %  {elapsed}");
-    let length = DAY_MINUTES - LEFT_MINUTES;
-    let bar = ProgressBar::with_draw_target(Some(length.unsigned_abs()), ProgressDrawTarget::stderr());
+    let bar = ProgressBar::with_draw_target(Some(DAY_MINUTES.unsigned_abs()), ProgressDrawTarget::stderr());
     if !std::io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }

@@ -29,15 +29,15 @@ use std::thread;
 
 /// The service with traffic of its own: nothing needed, nothing kept
 ///
-/// A day of history is taken in at once; then time runs on, faster until it has reached the clock. Meanwhile a queue
-/// gets worse: its customers wait, give up, and become unhappy. After an hour and a half that is over, and comes back every three hours.
+/// A day of history is taken in at once; then time runs on. Meanwhile a queue gets worse: its customers wait, give up, and
+/// become unhappy. After an hour and a half that is over, and comes back every three hours.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n    touchstone demo --listen 127.0.0.1:9464")]
 pub struct Demo {
     /// Where to serve /metrics; port 0 takes any that is free
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464")]
     listen: SocketAddr,
-    /// How fast time runs until it has reached the clock
+    /// How fast time runs after the machine has slept, until it has reached the clock
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     speed: u32,
     /// Where all chance comes from; another seed gives another day
@@ -52,21 +52,24 @@ const INPUT: &str = "touchpoints";
 const PARTITIONS: i32 = 4;
 
 /// What the service is configured with. A day is filled in seconds, so a pause in the filling must never be taken
-/// for silence: time does not follow the clock. A checkpoint is for the next process, and there is none; so each stage
-/// has one worker, and no partition ever moves to one that would need it. The window of a minute is left out:
-/// `/metrics` does not show it, and half of the work of a day would be to publish it.
+/// for silence: time does not follow the clock. A checkpoint is for the next process, and there is none: nothing is
+/// deleted before every worker has its share, and then no partition ever moves to one that would need it. Two workers
+/// merge, and of six partitions each has about half of the work. The window of a minute is left out: `/metrics` does not
+/// show it, and half of the work of a day would be to publish it.
 pub const CONFIGURATION: &str = r#"
 [service]
 application = "demo"
 instance = "demo"
+merge_workers = 2
 [topics]
-deltas_partitions = 4
+deltas_partitions = 6
 letter_partitions = 1
 replication_factor = 1
 [timing]
 max_skew = "2d"
 commit_interval = "100ms"
-publish_interval = "1s"
+idle_commit_interval = "100ms"
+publish_interval = "500ms"
 checkpoint_interval = "3650d"
 [log]
 level = "warn"

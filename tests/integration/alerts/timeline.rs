@@ -34,8 +34,8 @@ pub struct Timeline {
     pub pipeline: Pipeline,
     exporter: Exporter,
     families: BTreeSet<String>,
-    /// The text of the rules: of bounds only those of figures that they name matter.
-    rules: String,
+    /// The words of the rules: of bounds only those of figures that they name matter.
+    words: BTreeSet<String>,
     /// Minutes between two looks.
     step: u32,
     looks: usize,
@@ -55,7 +55,9 @@ impl Timeline {
         let exporter = Exporter::new(plan, pipeline.board.clone(), clock, 1_000_000);
         let rules = rules(HEALTH)? + &rules(BUSINESS)?;
         let families = named(&rules);
-        Ok(Timeline { pipeline, exporter, families, rules, step, looks: 0, begin: 0.0, seen: BTreeMap::new() })
+        let words = rules.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+        let words = words.map(str::to_owned).collect();
+        Ok(Timeline { pipeline, exporter, families, words, step, looks: 0, begin: 0.0, seen: BTreeMap::new() })
     }
 
     /// Writes one record of the input, by its key.
@@ -111,7 +113,7 @@ impl Timeline {
             let (series, value) = line.rsplit_once(' ').expect("a name and a value");
             let family = series.split('{').next().unwrap_or(series);
             let figure = series.split("figure=\"").nth(1).and_then(|rest| rest.split('"').next());
-            let is_asked = figure.is_none_or(|figure| self.rules.contains(figure));
+            let is_asked = figure.is_none_or(|figure| self.words.contains(figure));
             let is_fine = series.contains("slice=\"region\"") || series.contains("slice=\"segment\"");
             if !self.families.contains(family) || is_fine || !is_asked {
                 continue;
