@@ -178,8 +178,9 @@ impl Log {
     pub fn delete_before(&mut self, offset: i64) {
         self.start = self.start.max(offset.min(self.end));
         let is_over = |log: &Log| log.segments.get(1).map_or(log.end, |next| next.base) <= log.start;
-        while !self.segments.is_empty() && is_over(self) {
-            let Some(mut segment) = self.segments.pop_front() else { break };
+        while is_over(self)
+            && let Some(mut segment) = self.segments.pop_front()
+        {
             if segment.bytes.capacity() >= SEGMENT_BYTES && self.spare.len() < SPARE_SEGMENTS {
                 segment.bytes.clear();
                 segment.entries.clear();

@@ -168,10 +168,14 @@ fn rules_of<'a>(rules: &'a str, alert: &str) -> Result<&'a str, Failed> {
     Ok(&rules[begin..end])
 }
 
-/// The words of the rules that begin like a family of ours, without what recording adds.
+/// The words of the rules.
+fn words(rules: &str) -> impl Iterator<Item = &str> {
+    rules.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'))
+}
+
+/// Those that begin like a family of ours, without what recording adds.
 fn named(rules: &str) -> BTreeSet<String> {
-    let words = rules.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
-    words.filter(|word| word.starts_with("touchstone_") || word.starts_with("cx_")).map(str::to_owned).collect()
+    words(rules).filter(|word| word.starts_with("touchstone_") || word.starts_with("cx_")).map(str::to_owned).collect()
 }
 
 /// The families of figures and of counts in a window.

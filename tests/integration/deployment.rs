@@ -106,7 +106,7 @@ fn complains() -> Result<(), Failed> {
         (answering(Some(stuck))?, "is not healthy (503): worker fold-0 has been stuck for a minute"),
         (answering(Some("220 smtp.example ESMTP\r\n"))?, "speaks no HTTP"),
         (answering(None)?, "does not answer: not within 4 s"),
-        (format!("127.0.0.1:{}", crate::broker::free_port()?), "does not answer"),
+        (process::free_address(), "does not answer"),
     ];
     for (address, sentence) in cases {
         let begun = Instant::now();

@@ -130,7 +130,8 @@ pub fn ask(address: &str, page: &str) -> Option<(u16, String)> {
     Some((status, body))
 }
 
-fn free_address() -> String {
+/// Where somebody may listen, and nobody does.
+pub fn free_address() -> String {
     format!("127.0.0.1:{}", crate::broker::free_port().unwrap())
 }
 

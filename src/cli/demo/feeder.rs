@@ -1,8 +1,9 @@
 //! The demo's traffic: a day at once, then minute by minute, into the in-memory broker.
 //!
 //! Event time is the feeder's own: it begins a day ago, runs as fast as the service takes it in until it has reached the
-//! clock, and then with it; after a pause of the machine at `speed` until it has reached it again. A record's timestamp is when its event was sent, so nothing lies in the future.
-//! What the service has taken in is deleted behind it: memory stays bounded for as long as the demo runs.
+//! clock, and then with it; after a pause of the machine at `speed` until it has reached it again. A record's timestamp
+//! is when its event was sent, so nothing lies in the future. What the service has taken in is deleted behind it: memory
+//! stays bounded for as long as the demo runs.
 
 use super::{Demo, INPUT, PARTITIONS};
 use crate::clock::Clock;

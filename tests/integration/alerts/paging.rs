@@ -11,7 +11,7 @@ use libtest_mimic::Failed;
 use serde_json::{Value, json};
 use touchstone::engine::time::rfc3339;
 
-use crate::process::{ask, wait_for};
+use crate::process::{ask, free_address, wait_for};
 use crate::tools::{or_missing, printed, text};
 
 const CONFIG: &str = "deploy/alertmanager/alertmanager.yml";
@@ -47,7 +47,7 @@ impl Alertmanager {
             .replace("group_wait: 1m", "group_wait: 2s")
             .replace("group_interval: 5m", "group_interval: 2s");
         std::fs::write(directory.path().join("alertmanager.yml"), config)?;
-        let address = format!("127.0.0.1:{}", crate::broker::free_port()?);
+        let address = free_address();
         let child = Command::new("prometheus-alertmanager")
             .args(["--config.file=alertmanager.yml", "--storage.path=data", "--cluster.listen-address="])
             .arg(format!("--web.listen-address={address}"))

@@ -11,7 +11,7 @@ use touchstone::export::Exporter;
 use touchstone::memory::NewRecord;
 use touchstone::pipeline::board::Condition;
 
-use super::{BUSINESS, HEALTH, named, promtool, rules};
+use super::{BUSINESS, HEALTH, named, promtool, rules, words};
 use crate::pipeline::{INPUT, Pipeline};
 
 /// Longer than any jump of the clock.
@@ -55,8 +55,7 @@ impl Timeline {
         let exporter = Exporter::new(plan, pipeline.board.clone(), clock, 1_000_000);
         let rules = rules(HEALTH)? + &rules(BUSINESS)?;
         let families = named(&rules);
-        let words = rules.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
-        let words = words.map(str::to_owned).collect();
+        let words = words(&rules).map(str::to_owned).collect();
         Ok(Timeline { pipeline, exporter, families, words, step, looks: 0, begin: 0.0, seen: BTreeMap::new() })
     }
 

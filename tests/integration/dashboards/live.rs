@@ -13,8 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Dashboard, list, text};
-use crate::broker::free_port;
-use crate::process::{Service, wait_for};
+use crate::process::{Service, free_address, wait_for};
 use crate::tools;
 
 /// How long Prometheus may take for a query of a dashboard.
@@ -90,7 +89,7 @@ impl Prometheus {
                  scrape_configs: [{{job_name: touchstone, static_configs: [{{targets: [{target:?}]}}]}}]\n"
             ),
         )?;
-        let address = format!("127.0.0.1:{}", free_port()?);
+        let address = free_address();
         let log = directory.join("prometheus.log");
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", config.display()))
