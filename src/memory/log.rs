@@ -337,6 +337,19 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_that_is_used_again_holds_nothing_of_before() {
+        let mut log = Log::default();
+        let half = vec![1; SEGMENT_BYTES / 2];
+        (0..9).for_each(|_| _ = log.append(1, None, &record(&half)));
+        log.delete_before(9);
+        assert!(!log.spare.is_empty() && log.spare.len() <= SPARE_SEGMENTS);
+        let spare = log.spare.len();
+        assert_eq!(log.append(2, None, &record(b"new")), 9);
+        assert_eq!((log.spare.len(), visible(&log, 9), log.segments[0].bytes.len()), (spare - 1, vec![9], 15));
+        assert_eq!(log.offset_for_time(0), 9);
+    }
+
+    #[test]
     fn what_is_written_is_read_back_to_the_byte() {
         let mut log = Log::default();
         let headers = [("h", Some(&b"1"[..])), ("null", None), ("h", Some(&b""[..]))];
