@@ -99,17 +99,17 @@ fn counts(json: &mut Json, set: &SetPlan, cell: &Cell) {
     }
     for (name, tally) in shape.tallies.iter().zip(&cell.tallies) {
         json.name(name).open('{');
-        tally.iter().for_each(|(name, count)| _ = json.name(name).integer(count));
+        tally.iter().for_each(|(name, count)| _ = json.key(name).integer(count));
         json.close('}');
     }
     for (name, distribution) in shape.distributions.iter().zip(&cell.distributions) {
         json.name(name).open('{');
         for scale in distribution.scales() {
             if !set.set.one_scale() {
-                json.name(&scale.to_string()).open('{');
+                json.key(&scale.to_string()).open('{');
             }
             for (_, score, count) in distribution.iter().filter(|(on, _, _)| *on == scale) {
-                json.name(&score.to_string()).integer(count);
+                json.key(itoa::Buffer::new().format(score)).integer(count);
             }
             if !set.set.one_scale() {
                 json.close('}');
@@ -140,7 +140,7 @@ fn figures(json: &mut Json, figures: &[Figure]) {
                     json.name(figure.name).open('{');
                     open = Some(figure.name);
                 }
-                json.name(key);
+                json.key(key);
             }
             None => _ = json.name(figure.name),
         }
@@ -202,7 +202,7 @@ pub fn watermark_value(partition: i32, offset: i64, previous: Option<i64>, sets:
     }
     json.name("metric_sets").open('{');
     for (name, time) in sets {
-        json.name(name).open('{');
+        json.key(name).open('{');
         if let Some(watermark) = time.watermark.filter(|watermark| *watermark != END_OF_TIME) {
             json.name("watermark").string(&rfc3339(watermark));
         }
@@ -232,11 +232,36 @@ pub fn decimal(number: f64) -> String {
 /// By the standard library's digits: faster libraries choose others where two are equally short and equally near.
 fn push_decimal(number: f64, into: &mut String) {
     let number = if number == 0.0 { 0.0 } else { number };
+    if let Some(thousandths) = thousandths(number) {
+        return push_thousandths(thousandths, into);
+    }
     let begin = into.len();
     let _ = write!(into, "{number}");
     if !into[begin..].contains('.') {
         into.push_str(".0");
     }
+}
+
+/// The number in thousandths, where it is the one nearest to so many of them: seconds that were counted in milliseconds,
+/// all, none. Of up to 15 digits no two decimals have the same nearest number, so these are its shortest ones.
+fn thousandths(number: f64) -> Option<i64> {
+    const DIGITS_15: f64 = 1e15;
+    let thousandths = (number * 1000.0).round();
+    (thousandths.abs() < DIGITS_15 && thousandths / 1000.0 == number).then_some(thousandths as i64)
+}
+
+fn push_thousandths(thousandths: i64, into: &mut String) {
+    let (whole, part) = (thousandths.unsigned_abs() / 1000, thousandths.unsigned_abs() % 1000);
+    if thousandths < 0 {
+        into.push('-');
+    }
+    into.push_str(itoa::Buffer::new().format(whole));
+    into.push('.');
+    // As digits behind a one, so that zeros in front stay; those at the end go, but for the first.
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(1000 + part);
+    let end = if part == 0 { 2 } else { digits.trim_end_matches('0').len() };
+    into.push_str(&digits[1..end]);
 }
 
 /// A writer of compact JSON that puts the commas.
@@ -270,7 +295,18 @@ impl Json {
         self
     }
 
-    fn name(&mut self, name: &str) -> &mut Json {
+    /// A name of ours, which stands for itself.
+    fn name(&mut self, name: &'static str) -> &mut Json {
+        debug_assert!(stands_for_itself(name), "{name:?} must be quoted");
+        self.separate();
+        self.text.push('"');
+        self.text.push_str(name);
+        self.text.push_str("\":");
+        self
+    }
+
+    /// A name that came from outside.
+    fn key(&mut self, name: &str) -> &mut Json {
         self.separate();
         self.quote(name);
         self.text.push(':');
@@ -303,8 +339,7 @@ impl Json {
     }
 
     fn quote(&mut self, value: &str) {
-        // Nearly every name and value stands for itself.
-        if !value.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        if stands_for_itself(value) {
             self.text.push('"');
             self.text.push_str(value);
             self.text.push('"');
@@ -313,6 +348,11 @@ impl Json {
         let quoted = serde_json::to_string(value).expect("a string is always JSON");
         self.text.push_str(&quoted);
     }
+}
+
+/// Whether a text needs no escapes, as nearly all do.
+fn stands_for_itself(text: &str) -> bool {
+    !text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\')
 }
 
 #[cfg(test)]
@@ -328,8 +368,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decimals_are_those_of_the_standard_library(number in any::<f64>(), small in -1e9f64..1e9, whole in any::<i32>()) {
-            for number in [number, small, f64::from(whole), small / 1e12, f64::from(whole) / 1000.0] {
+        fn decimals_are_those_of_the_standard_library(
+            number in any::<f64>(),
+            small in -1e9f64..1e9,
+            whole in any::<i32>(),
+            thousandths in -2_000_000_000_000_000i64..2_000_000_000_000_000,
+        ) {
+            let thousandths = thousandths as f64 / 1000.0;
+            let next = [thousandths.next_up(), thousandths.next_down()];
+            let whole = f64::from(whole);
+            for number in [number, small, whole, small / 1e12, whole / 1000.0, thousandths].into_iter().chain(next) {
                 let plain = if number == 0.0 { 0.0f64 } else { number }.to_string();
                 let expected = if plain.contains('.') { plain } else { format!("{plain}.0") };
                 prop_assert_eq!(decimal(number), expected);

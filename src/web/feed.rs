@@ -53,11 +53,22 @@ pub(super) struct Shared {
 impl Shared {
     /// Looks at the picture; the first look begins it.
     pub fn look<T>(&self, look: impl FnOnce(&Picture) -> T) -> T {
+        let mut picture = self.take();
+        picture.settle();
+        look(&picture)
+    }
+
+    /// Whether the picture holds what was published before it was begun; asking begins it too.
+    pub fn is_caught_up(&self) -> bool {
+        self.take().is_caught_up
+    }
+
+    fn take(&self) -> MutexGuard<'_, Picture> {
         self.notice();
         self.wanted.fetch_add(1, Ordering::SeqCst);
         let picture = locked(&self.picture);
         self.wanted.fetch_sub(1, Ordering::SeqCst);
-        look(&picture)
+        picture
     }
 
     fn notice(&self) {
@@ -152,7 +163,7 @@ fn follow(
             shared.change(|picture| picture.take(partition, &record));
         })?;
         shared.change(|picture| {
-            picture.settle();
+            picture.time_passes();
             picture.trouble = None;
             picture.is_caught_up |= is_new || came_at.elapsed() >= NOTHING_MORE;
         });
@@ -198,9 +209,9 @@ mod tests {
     fn it_begins_with_the_first_look_and_rests_when_nobody_looks() {
         let (feed, opened, stop) = opened(true);
         assert_eq!(opened.load(Ordering::SeqCst), 0);
-        assert!(!feed.shared.look(|picture| picture.is_caught_up));
+        assert!(!feed.shared.is_caught_up());
         assert!(comes(|| opened.load(Ordering::SeqCst) == 1));
-        assert!(comes(|| feed.shared.look(|picture| picture.is_caught_up)), "there is nothing to read");
+        assert!(comes(|| feed.shared.is_caught_up()), "there is nothing to read");
         let long_ago = Instant::now().checked_sub(LOOKED_AT_WITHIN + Duration::from_secs(1)).unwrap();
         *feed.shared.looked_at.lock().unwrap() = Some(long_ago);
         assert!(comes(|| feed.shared.looked_at.lock().unwrap().is_none()), "it rests");

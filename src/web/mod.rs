@@ -36,7 +36,7 @@ use words::Language;
 const RENEWED_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a rendered page is good for whoever asks next.
-const GOOD_FOR: Duration = Duration::from_secs(1);
+const GOOD_FOR: Duration = Duration::from_millis(500);
 
 /// How long the first page waits for what was published before it was asked for.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
@@ -120,7 +120,7 @@ impl Board {
 
     async fn page(&self, asked: &Asked) -> Response {
         let patience = Instant::now() + FIRST_LOOK;
-        while !self.shared.look(|picture| picture.is_caught_up) && Instant::now() < patience {
+        while !self.shared.is_caught_up() && Instant::now() < patience {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let content = self.content(asked);

@@ -1,7 +1,7 @@
 //! What the board knows: of each place the newest windows, and of a day the quarters of an hour.
 //!
-//! It is filled from published records alone. Most of them are passed over by their key, unread; what is kept is bounded
-//! by places and by time. A record that cannot be read is passed over too: another version may publish more than this
+//! It is filled from published records alone. Most of them are passed over by their key, unread, and of windows that
+//! overlap only the newest one is read, when somebody looks; what is kept is bounded by places and by time. A record that cannot be read is passed over too: another version may publish more than this
 //! one knows, and a page must not end for it.
 
 use crate::aggregate::WATERMARK_KEY;
@@ -18,11 +18,29 @@ pub(super) const WINDOWS: [&str; 3] = ["15m", "1h", "1d"];
 /// The group-bys that are shown.
 const GROUP_BYS: [&str; 3] = ["all", "channel", "queue"];
 
+/// What is drawn over a day: the metric set and the figure.
+pub(super) const DRAWN: [(&str, &str); 8] = [
+    ("contacts", "abandonment_ratio"),
+    ("contacts", "service_level_ratio"),
+    ("contacts", "queue_wait_quantile_seconds 0.9"),
+    ("contacts", "speed_of_answer_seconds"),
+    ("contacts", "hold_mean_seconds"),
+    ("csat", "csat_ratio"),
+    ("nps", "nps_ratio"),
+    ("ces", "ces_ease_ratio"),
+];
+
+/// The group-bys that have a page of their own, where it is drawn.
+const DRAWN_BYS: [&str; 2] = ["all", "queue"];
+
 const QUARTER_MS: i64 = 15 * 60_000;
 const DAY_MS: i64 = 24 * 3_600_000;
 
 /// The most places that are kept; what lies beyond is counted, and the page says so.
 pub const PLACES_MAX: usize = 2_000;
+
+/// The most records that lie aside unread.
+const ASIDE_MAX: usize = 10_000;
 
 /// Over how long it is looked how fast time comes on.
 const SPEED_OVER: Duration = Duration::from_secs(2);
@@ -76,8 +94,8 @@ pub(super) struct Shown {
 pub(super) struct Known {
     /// By metric set and window the newest.
     pub newest: BTreeMap<(String, String), Shown>,
-    /// By the end of a quarter of an hour its figures and counts, of all metric sets.
-    pub day: BTreeMap<i64, BTreeMap<String, Figure>>,
+    /// By the end of a quarter of an hour what is drawn of it, in the order of [`DRAWN`].
+    pub day: BTreeMap<i64, [Option<Figure>; DRAWN.len()]>,
 }
 
 /// How far time has come in a metric set, as one partition says.
@@ -102,7 +120,7 @@ pub struct Picture {
     /// How far time had come when it was looked at last, and how fast it has come on since the look before: ms a ms.
     came: Option<(Instant, i64)>,
     speed: f64,
-    /// Per series the newest record that was not read yet, with the start of its window.
+    /// Per series the newest record, while nobody has looked at it, with the start of its window.
     aside: BTreeMap<String, (i64, Vec<u8>)>,
     /// The newest end of a window that was seen.
     newest_end: i64,
@@ -163,7 +181,7 @@ impl Picture {
         self.times.get(set)?.values().map(|time| time.watermark).min().flatten()
     }
 
-    /// Takes one record of `cx.aggregates`. What may soon be overtaken is laid aside until [`Picture::settle`].
+    /// Takes one record of `cx.aggregates`. What may soon be overtaken is laid aside until somebody looks.
     pub(super) fn take(&mut self, partition: i32, record: &Record<'_>) {
         let (Some(key), Some(value)) = (record.key, record.value) else { return };
         let Ok(key) = std::str::from_utf8(key) else { return };
@@ -176,6 +194,9 @@ impl Picture {
             self.read(value);
             return;
         }
+        if self.aside.len() >= ASIDE_MAX {
+            self.settle();
+        }
         // Where windows overlap there are many, of which the newest one is shown; a later record of it says more.
         let (start, aside) = self.aside.entry(wanted.series).or_insert((wanted.start, Vec::new()));
         if wanted.start >= *start {
@@ -185,11 +206,15 @@ impl Picture {
         }
     }
 
-    /// Reads what was laid aside, and looks how fast time comes on: after a portion of records.
+    /// Reads what was laid aside: before anything is looked at.
     pub(super) fn settle(&mut self) {
         for (_, value) in std::mem::take(&mut self.aside).into_values() {
             self.read(&value);
         }
+    }
+
+    /// Looks how fast time comes on: after a portion of records.
+    pub(super) fn time_passes(&mut self) {
         // How fast the topic is read back says nothing of how fast time comes on.
         let Some(until) = self.complete_until().filter(|_| self.is_caught_up) else {
             (self.came, self.speed) = (None, 0.0);
@@ -237,11 +262,9 @@ impl Picture {
         let known = self.places.entry(place).or_default();
         if window == "15m" && end % QUARTER_MS == 0 && end > oldest {
             let quarter = known.day.entry(end).or_default();
-            quarter.extend(figures.iter().map(|(name, figure)| (name.clone(), figure.clone())));
-            let samples = published.samples;
-            quarter.extend(counts.iter().map(|(name, count)| {
-                (name.clone(), Figure { value: *count as f64, samples, lower: None, upper: None })
-            }));
+            for ((_, name), drawn) in DRAWN.iter().zip(quarter).filter(|((of, _), _)| *of == set) {
+                *drawn = figures.get(*name).cloned();
+            }
             while known.day.first_key_value().is_some_and(|(end, _)| *end <= oldest) {
                 known.day.pop_first();
             }
@@ -283,7 +306,8 @@ impl Wanted {
         }
         let start = parse_rfc3339(start)?;
         let series = format!("{set}|{window}|{by}|{}", parts.next().unwrap_or_default());
-        Some(Wanted { series, start, is_quarter: window == "15m" && start % QUARTER_MS == 0 })
+        let is_drawn = DRAWN_BYS.contains(&by) && DRAWN.iter().any(|(of, _)| *of == set);
+        Some(Wanted { series, start, is_quarter: is_drawn && window == "15m" && start % QUARTER_MS == 0 })
     }
 }
 
@@ -351,7 +375,7 @@ mod tests {
         }
         picture.settle();
         let day = &picture.places[&queue()].day;
-        let samples: Vec<i64> = day.values().map(|figures| figures["abandonment_ratio"].samples).collect();
+        let samples: Vec<i64> = day.values().map(|drawn| drawn[0].as_ref().unwrap().samples).collect();
         assert_eq!(samples, [0, 15, 30, 45]);
         assert_eq!(picture.newest(&queue(), "contacts", "15m").unwrap().samples, 45);
     }
@@ -362,7 +386,7 @@ mod tests {
         let watermark = |picture: &mut Picture, text: &str| {
             let value = format!(r#"{{"metric_sets":{{"contacts":{{"watermark":"{text}"}}}}}}"#);
             give(picture, WATERMARK_KEY, &value);
-            picture.settle();
+            picture.time_passes();
         };
         let later = |picture: &mut Picture| {
             let (looked, until) = picture.came.unwrap();

@@ -2,7 +2,7 @@
 
 use super::chart::{Chart, HEIGHT, Point, WIDTH, chart};
 use super::numbers::{Unit, clock, clock_seconds, duration, value, whole};
-use super::picture::{Figure, Known, Picture, Place, Shown};
+use super::picture::{DRAWN, Figure, Known, Picture, Place, Shown};
 use super::words::{Language, Words};
 use crate::aggregate::percent_encoded;
 use crate::engine::plan::{Plan, Sufficiency};
@@ -225,18 +225,19 @@ struct Quality<'a> {
     times: Vec<SetTimes>,
 }
 
-/// What is shown of a place: name, metric set, figure, unit.
-type Said = (fn(&Words) -> &'static str, &'static str, &'static str, Unit);
+/// How a figure is shown: its name, its unit.
+type Said = (fn(&Words) -> &'static str, Unit);
 
-const FIGURES: [Said; 8] = [
-    (|words| words.abandonment, "contacts", "abandonment_ratio", Unit::Share),
-    (|words| words.service_level, "contacts", "service_level_ratio", Unit::Share),
-    (|words| words.waiting_most, "contacts", "queue_wait_quantile_seconds 0.9", Unit::Seconds),
-    (|words| words.waiting, "contacts", "speed_of_answer_seconds", Unit::Seconds),
-    (|words| words.holding, "contacts", "hold_mean_seconds", Unit::Seconds),
-    (|words| words.csat, "csat", "csat_ratio", Unit::Share),
-    (|words| words.nps, "nps", "nps_ratio", Unit::Score),
-    (|words| words.ces, "ces", "ces_ease_ratio", Unit::Share),
+/// Those of a place, in the order of [`DRAWN`].
+const FIGURES: [Said; DRAWN.len()] = [
+    (|words| words.abandonment, Unit::Share),
+    (|words| words.service_level, Unit::Share),
+    (|words| words.waiting_most, Unit::Seconds),
+    (|words| words.waiting, Unit::Seconds),
+    (|words| words.holding, Unit::Seconds),
+    (|words| words.csat, Unit::Share),
+    (|words| words.nps, Unit::Score),
+    (|words| words.ces, Unit::Share),
 ];
 
 /// Those of them that stand in the table of queues, by their places.
@@ -280,10 +281,11 @@ impl<'a> Looks<'a> {
         (shown.end >= watermark.saturating_sub(self.window.slack())).then_some(shown)
     }
 
-    fn tile(&self, place: &Place, (name, set, figure, unit): Said, with_chart: bool) -> Tile {
+    fn tile(&self, place: &Place, index: usize, with_chart: bool) -> Tile {
+        let ((set, figure), (name, unit)) = (DRAWN[index], FIGURES[index]);
         let found = self.current(place, set).and_then(|shown| shown.figures.get(figure));
         let day = self.picture.places.get(place).filter(|_| with_chart);
-        let chart = day.and_then(|known| self.chart(known, figure));
+        let chart = day.and_then(|known| self.chart(known, index));
         let ends =
             chart.as_ref().map(|chart| (value(chart.low, unit, self.language), value(chart.high, unit, self.language)));
         let (low, high) = ends.unwrap_or_default();
@@ -324,13 +326,13 @@ impl<'a> Looks<'a> {
         }
     }
 
-    fn chart(&self, known: &Known, figure: &str) -> Option<Chart> {
+    fn chart(&self, known: &Known, index: usize) -> Option<Chart> {
         let until = *known.day.last_key_value()?.0;
         let points: Vec<Point> = known
             .day
             .iter()
-            .filter_map(|(end, figures)| {
-                let figure = figures.get(figure)?;
+            .filter_map(|(end, drawn)| {
+                let figure = drawn[index].as_ref()?;
                 Some((*end, figure.value, figure.lower.zip(figure.upper)))
             })
             .collect();
@@ -361,7 +363,7 @@ impl<'a> Looks<'a> {
                 count(words.answered, "answered"),
                 count(words.abandoned, "abandoned"),
             ],
-            tiles: FIGURES.iter().map(|said| self.tile(&place, *said, true)).collect(),
+            tiles: (0..DRAWN.len()).map(|index| self.tile(&place, index, true)).collect(),
             shares: if queue.is_some() { Vec::new() } else { self.shares() },
             rows,
             more,
@@ -410,7 +412,7 @@ impl<'a> Looks<'a> {
                 queue,
                 address: page.address(&self.window, self.language.code()),
                 offered: whole(shown.counts.get("offered").copied().unwrap_or(0), self.language),
-                tiles: IN_TABLE.iter().map(|index| self.tile(place, FIGURES[*index], false)).collect(),
+                tiles: IN_TABLE.iter().map(|index| self.tile(place, *index, false)).collect(),
             }
         };
         (queues.iter().take(QUEUES_SHOWN).map(row).collect(), more)

@@ -28,7 +28,7 @@ const DAY_MINUTES: i64 = 1_440;
 const WEDNESDAY_MORNING: i64 = 6 * DAY_MINUTES + 10 * 60 + 30;
 
 /// How many events an average weekday has: several per second in its busy hours.
-pub const PER_DAY: u32 = 240_000;
+pub const PER_DAY: u32 = 200_000;
 
 /// How long ago the first trouble begins, seen from the clock: what it does shows in 15 minutes and in an hour.
 const TROUBLE_MINUTES: i64 = 12;
@@ -43,7 +43,7 @@ pub(super) const SLOW_QUEUE: (&str, &str) = ("voice", "technical");
 
 /// How far the filling may be ahead of what the service has taken in: that much is held in memory. Less, and one stage waits
 /// while the other one commits.
-const AHEAD_MINUTES: i64 = 240;
+const AHEAD_MINUTES: i64 = 180;
 
 /// How many minutes of the input are kept behind what was taken in: more than the service would read again.
 const KEPT_MINUTES: usize = 30;

@@ -67,8 +67,8 @@ letter_partitions = 1
 replication_factor = 1
 [timing]
 max_skew = "2d"
-commit_interval = "100ms"
-idle_commit_interval = "100ms"
+commit_interval = "50ms"
+idle_commit_interval = "50ms"
 publish_interval = "500ms"
 checkpoint_interval = "3650d"
 [log]

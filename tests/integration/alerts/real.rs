@@ -26,7 +26,7 @@ fn demonstrated(until: i64, dies: i64) -> Result<Vec<Fired>, Failed> {
     let config = demo::CONFIGURATION
         .replace("topic = \"touchpoints\"", &format!("topic = \"{}\"", crate::pipeline::INPUT))
         .replace("publish_interval = \"500ms\"", "publish_interval = \"1s\"")
-        .replace("idle_commit_interval = \"100ms\"", "idle_commit_interval = \"1s\"")
+        .replace("idle_commit_interval = \"50ms\"", "idle_commit_interval = \"1s\"")
         .replace("deltas_partitions = 6", "deltas_partitions = 1");
     let workload = demo::workload(1, NOW);
     let begin = NOW - DAY_MINUTES;
