@@ -131,12 +131,7 @@ impl Histogram {
     /// Both lists at once, from their ends, so that it can be done in place.
     fn merge_many(&mut self, other: &Histogram) {
         let (mut left, mut right) = (self.buckets.len(), other.buckets.len());
-        let mut own = self.buckets.iter().map(|(bucket, _)| *bucket).peekable();
-        let new = other.buckets.iter().filter(|(bucket, _)| {
-            while own.next_if(|have| have < bucket).is_some() {}
-            own.peek() != Some(bucket)
-        });
-        let mut at = left + new.count();
+        let mut at = left + self.lacks(other);
         self.buckets.resize(at, (0, 0));
         let mut vanished = false;
         while right > 0 {
@@ -154,6 +149,19 @@ impl Histogram {
         if vanished {
             self.buckets.retain(|(_, count)| *count != 0);
         }
+    }
+
+    /// How many buckets of `other` it does not have.
+    fn lacks(&self, other: &Histogram) -> usize {
+        let mut own = 0;
+        let mut lacking = 0;
+        for (bucket, _) in &other.buckets {
+            while self.buckets.get(own).is_some_and(|(have, _)| have < bucket) {
+                own += 1;
+            }
+            lacking += usize::from(self.buckets.get(own).is_none_or(|(have, _)| have != bucket));
+        }
+        lacking
     }
 
     /// Empties it, and keeps its room.
