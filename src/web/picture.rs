@@ -1,8 +1,9 @@
 //! What the board knows: of each place the newest windows, and of a day the quarters of an hour.
 //!
 //! It is filled from published records alone. Most of them are passed over by their key, unread, and of windows that
-//! overlap only the newest one is read, when somebody looks; what is kept is bounded by places and by time. A record that cannot be read is passed over too: another version may publish more than this
-//! one knows, and a page must not end for it.
+//! overlap only the newest one is read, when somebody looks; what is kept is bounded by places and by time. A record that
+//! cannot be read is passed over too: another version may publish more than this one knows, and a page must not end for
+//! it.
 
 use crate::aggregate::WATERMARK_KEY;
 use crate::record::Record;
