@@ -231,7 +231,6 @@ pub fn decimal(number: f64) -> String {
 
 /// By the standard library's digits: faster libraries choose others where two are equally short and equally near.
 fn push_decimal(number: f64, into: &mut String) {
-    let number = if number == 0.0 { 0.0 } else { number };
     if let Some(thousandths) = thousandths(number) {
         return push_thousandths(thousandths, into);
     }

@@ -59,3 +59,43 @@ impl Follower for MemoryFollower {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::NewRecord;
+    use crate::pipeline::link::Output;
+
+    fn followed(follower: &mut MemoryFollower) -> Vec<String> {
+        let mut values = Vec::new();
+        let mut take = |_, record: Record<'_>| {
+            values.push(String::from_utf8_lossy(record.value.unwrap_or_default()).into_owned());
+        };
+        follower.poll(Duration::ZERO, &mut take).unwrap();
+        values
+    }
+
+    #[test]
+    fn it_waits_for_an_open_transaction_and_leaves_out_what_was_aborted() {
+        let broker = Broker::new(Arc::new(|| 0));
+        broker.create_topic("aggregates", 1);
+        let mut follower = broker.follow("aggregates", Positions::default()).unwrap();
+        let (committed, aborted) = (broker.producer("one"), broker.producer("two"));
+        let write = |value: &str| Output {
+            topic: "aggregates".into(),
+            partition: Some(0),
+            key: None,
+            value: Some(value.into()),
+            headers: Vec::new(),
+        };
+        committed.send(&[write("committed")]).unwrap();
+        aborted.send(&[write("aborted")]).unwrap();
+        broker.produce("aggregates", &NewRecord { value: Some(b"behind"), ..NewRecord::default() }).unwrap();
+        assert_eq!(followed(&mut follower), [""; 0], "nothing is passed over while it is open");
+        aborted.end(false).unwrap();
+        assert_eq!(followed(&mut follower), [""; 0]);
+        committed.end(true).unwrap();
+        assert_eq!(followed(&mut follower), ["committed", "behind"]);
+        assert_eq!(followed(&mut follower), [""; 0]);
+    }
+}

@@ -53,17 +53,17 @@ pub(super) struct Shared {
 impl Shared {
     /// Looks at the picture; the first look begins it.
     pub fn look<T>(&self, look: impl FnOnce(&Picture) -> T) -> T {
-        let mut picture = self.take();
+        let mut picture = self.picture();
         picture.settle();
         look(&picture)
     }
 
     /// Whether the picture holds what was published before it was begun; asking begins it too.
     pub fn is_caught_up(&self) -> bool {
-        self.take().is_caught_up
+        self.picture().is_caught_up
     }
 
-    fn take(&self) -> MutexGuard<'_, Picture> {
+    fn picture(&self) -> MutexGuard<'_, Picture> {
         self.notice();
         self.wanted.fetch_add(1, Ordering::SeqCst);
         let picture = locked(&self.picture);

@@ -7,6 +7,7 @@
 
 mod chart;
 mod feed;
+mod figures;
 mod numbers;
 mod picture;
 mod view;

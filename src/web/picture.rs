@@ -5,6 +5,7 @@
 //! cannot be read is passed over too: another version may publish more than this one knows, and a page must not end for
 //! it.
 
+use super::figures::FIGURES;
 use crate::aggregate::WATERMARK_KEY;
 use crate::record::Record;
 use crate::touchpoint::parse_rfc3339;
@@ -19,19 +20,7 @@ pub(super) const WINDOWS: [&str; 3] = ["15m", "1h", "1d"];
 /// The group-bys that are shown.
 const GROUP_BYS: [&str; 3] = ["all", "channel", "queue"];
 
-/// What is drawn over a day: the metric set and the figure.
-pub(super) const DRAWN: [(&str, &str); 8] = [
-    ("contacts", "abandonment_ratio"),
-    ("contacts", "service_level_ratio"),
-    ("contacts", "queue_wait_quantile_seconds 0.9"),
-    ("contacts", "speed_of_answer_seconds"),
-    ("contacts", "hold_mean_seconds"),
-    ("csat", "csat_ratio"),
-    ("nps", "nps_ratio"),
-    ("ces", "ces_ease_ratio"),
-];
-
-/// The group-bys that have a page of their own, where it is drawn.
+/// The group-bys that have a page of their own, where the day is drawn.
 const DRAWN_BYS: [&str; 2] = ["all", "queue"];
 
 const QUARTER_MS: i64 = 15 * 60_000;
@@ -95,8 +84,8 @@ pub(super) struct Shown {
 pub(super) struct Known {
     /// By metric set and window the newest.
     pub newest: BTreeMap<(String, String), Shown>,
-    /// By the end of a quarter of an hour what is drawn of it, in the order of [`DRAWN`].
-    pub day: BTreeMap<i64, [Option<Figure>; DRAWN.len()]>,
+    /// By the end of a quarter of an hour what is drawn of it, in the order of [`FIGURES`].
+    pub day: BTreeMap<i64, [Option<Figure>; FIGURES.len()]>,
 }
 
 /// How far time has come in a metric set, as one partition says.
@@ -263,8 +252,8 @@ impl Picture {
         let known = self.places.entry(place).or_default();
         if window == "15m" && end % QUARTER_MS == 0 && end > oldest {
             let quarter = known.day.entry(end).or_default();
-            for ((_, name), drawn) in DRAWN.iter().zip(quarter).filter(|((of, _), _)| *of == set) {
-                *drawn = figures.get(*name).cloned();
+            for (said, drawn) in FIGURES.iter().zip(quarter).filter(|(said, _)| said.set == set) {
+                *drawn = figures.get(said.figure).cloned();
             }
             while known.day.first_key_value().is_some_and(|(end, _)| *end <= oldest) {
                 known.day.pop_first();
@@ -307,7 +296,7 @@ impl Wanted {
         }
         let start = parse_rfc3339(start)?;
         let series = format!("{set}|{window}|{by}|{}", parts.next().unwrap_or_default());
-        let is_drawn = DRAWN_BYS.contains(&by) && DRAWN.iter().any(|(of, _)| *of == set);
+        let is_drawn = DRAWN_BYS.contains(&by) && FIGURES.iter().any(|said| said.set == set);
         Some(Wanted { series, start, is_quarter: is_drawn && window == "15m" && start % QUARTER_MS == 0 })
     }
 }
@@ -363,6 +352,20 @@ mod tests {
         take(&mut picture, "1h", "2026-11-02T08:10:00Z", "2026-11-02T09:10:00Z", "provisional", 1);
         picture.settle();
         assert_eq!(picture.newest(&queue(), "contacts", "1h").unwrap().samples, 8, "nothing comes after the final");
+    }
+
+    #[test]
+    fn what_nobody_looks_at_is_bounded_and_not_lost() {
+        let mut picture = Picture::default();
+        for queue in 0..ASIDE_MAX {
+            give(&mut picture, &format!("contacts|1h|2026-11-02T08:10:00Z|queue|voice|{queue}"), "{}");
+        }
+        take(&mut picture, "1h", "2026-11-02T08:10:00Z", "2026-11-02T09:10:00Z", "final", 8);
+        for queue in 0..ASIDE_MAX {
+            give(&mut picture, &format!("nps|1h|2026-11-02T08:10:00Z|queue|voice|{queue}"), "{}");
+            assert!(picture.aside.len() <= ASIDE_MAX);
+        }
+        assert_eq!(picture.newest(&queue(), "contacts", "1h").unwrap().samples, 8, "read when there was no more room");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What stands on the pages: the picture, put into words.
 
 use super::chart::{Chart, HEIGHT, Point, WIDTH, chart};
+use super::figures::{FIGURES, Said};
 use super::numbers::{Unit, clock, clock_seconds, duration, value, whole};
-use super::picture::{DRAWN, Figure, Known, Picture, Place, Shown};
+use super::picture::{Figure, Known, Picture, Place, Shown};
 use super::words::{Language, Words};
 use crate::aggregate::percent_encoded;
 use crate::engine::plan::{Plan, Sufficiency};
@@ -225,22 +226,7 @@ struct Quality<'a> {
     times: Vec<SetTimes>,
 }
 
-/// How a figure is shown: its name, its unit.
-type Said = (fn(&Words) -> &'static str, Unit);
-
-/// Those of a place, in the order of [`DRAWN`].
-const FIGURES: [Said; DRAWN.len()] = [
-    (|words| words.abandonment, Unit::Share),
-    (|words| words.service_level, Unit::Share),
-    (|words| words.waiting_most, Unit::Seconds),
-    (|words| words.waiting, Unit::Seconds),
-    (|words| words.holding, Unit::Seconds),
-    (|words| words.csat, Unit::Share),
-    (|words| words.nps, Unit::Score),
-    (|words| words.ces, Unit::Share),
-];
-
-/// Those of them that stand in the table of queues, by their places.
+/// Those of the figures that stand in the table of queues, by their places.
 const IN_TABLE: [usize; 4] = [0, 1, 2, 5];
 
 /// The content of a page.
@@ -282,7 +268,7 @@ impl<'a> Looks<'a> {
     }
 
     fn tile(&self, place: &Place, index: usize, with_chart: bool) -> Tile {
-        let ((set, figure), (name, unit)) = (DRAWN[index], FIGURES[index]);
+        let Said { name, set, figure, unit } = FIGURES[index];
         let found = self.current(place, set).and_then(|shown| shown.figures.get(figure));
         let day = self.picture.places.get(place).filter(|_| with_chart);
         let chart = day.and_then(|known| self.chart(known, index));
@@ -363,7 +349,7 @@ impl<'a> Looks<'a> {
                 count(words.answered, "answered"),
                 count(words.abandoned, "abandoned"),
             ],
-            tiles: (0..DRAWN.len()).map(|index| self.tile(&place, index, true)).collect(),
+            tiles: (0..FIGURES.len()).map(|index| self.tile(&place, index, true)).collect(),
             shares: if queue.is_some() { Vec::new() } else { self.shares() },
             rows,
             more,
